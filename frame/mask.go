@@ -1,0 +1,69 @@
+package frame
+
+import "github.com/mdlayher/aoe"
+
+// MaskDirectivesOffset is where the directives of a command 2 frame start.
+const MaskDirectivesOffset = HeaderLen + maskLen
+
+const (
+	maskLen = 4
+	// MaskDirectiveLen is the size of an encoded directive in bytes.
+	MaskDirectiveLen = 8
+	// MaxMaskDirectives is the most directives a frame can count.
+	MaxMaskDirectives = 255
+)
+
+// A MaskDirective is one edit of, or one entry in, a disk's MAC mask list.
+type MaskDirective struct {
+	Directive aoe.DirectiveCommand
+	MAC       MAC
+}
+
+// A Mask is the argument of command 2, MAC mask list (AoEr11, section 3.3).
+type Mask struct {
+	Sub   aoe.MACMaskCommand
+	Error aoe.MACMaskError
+	// Count is the number of directives; in a response with Error set it is
+	// the index of the directive that failed, and no directives follow.
+	Count      uint8
+	directives []byte
+}
+
+// ParseMask reads a mask argument. A request that counts more directives than
+// the frame holds is refused with ErrShort (H9).
+func ParseMask(arg []byte) (Mask, error) {
+	if len(arg) < maskLen {
+		return Mask{}, ErrShort
+	}
+	m := Mask{Sub: aoe.MACMaskCommand(arg[1]), Error: aoe.MACMaskError(arg[2]), Count: arg[3]}
+	if m.Error != 0 {
+		return m, nil
+	}
+	n := int(m.Count) * MaskDirectiveLen
+	if len(arg) < maskLen+n {
+		return Mask{}, ErrShort
+	}
+	m.directives = arg[maskLen : maskLen+n]
+	return m, nil
+}
+
+// Len is the number of directives that At can return.
+func (m Mask) Len() int { return len(m.directives) / MaskDirectiveLen }
+
+// At is the i-th directive.
+func (m Mask) At(i int) MaskDirective {
+	d := m.directives[i*MaskDirectiveLen:]
+	return MaskDirective{aoe.DirectiveCommand(d[1]), MAC(d[2:8])}
+}
+
+// Append encodes the fixed part of m behind b, which must end with a header;
+// Count directives follow with MaskDirective.Append.
+func (m Mask) Append(b []byte) []byte {
+	return append(b, 0, byte(m.Sub), byte(m.Error), m.Count)
+}
+
+// Append encodes d behind b.
+func (d MaskDirective) Append(b []byte) []byte {
+	b = append(b, 0, byte(d.Directive))
+	return append(b, d.MAC[:]...)
+}
