@@ -1,0 +1,169 @@
+package rundir
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"aoe/frame"
+)
+
+// A Handler is an attached disk. Its methods are called by one goroutine per
+// connection.
+type Handler interface {
+	Status() Status
+	// Detach returns when the disk is detached, or says why it is not. The
+	// reply is sent before Server.Close returns.
+	Detach(ctx context.Context) error
+}
+
+// A Server answers on the control socket of one disk.
+type Server struct {
+	addr     frame.Addr
+	dir      Dir
+	handler  Handler
+	claim    io.Closer
+	listener net.Listener
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup // accept loop and connections
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool // value: a detach is being answered
+	once  sync.Once
+}
+
+// Listen claims the address and begins to answer for it. It makes the
+// directory if that is missing.
+func Listen(dir Dir, addr frame.Addr, h Handler) (*Server, error) {
+	if err := os.MkdirAll(string(dir), 0o755); err != nil {
+		return nil, fmt.Errorf("rundir: %w", err)
+	}
+	claim, err := dir.claim(addr)
+	if err != nil {
+		return nil, fmt.Errorf("rundir: %s: %w", addr, err)
+	}
+	path := dir.socket(addr)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		claim.Close()
+		return nil, fmt.Errorf("rundir: %w", err)
+	}
+	l, err := listenPrivate(path)
+	if err != nil {
+		claim.Close()
+		return nil, fmt.Errorf("rundir: %w", err)
+	}
+	s := &Server{addr: addr, dir: dir, handler: h, claim: claim, listener: l, conns: map[net.Conn]bool{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.wg.Go(s.accept)
+	return s, nil
+}
+
+// listenPrivate makes a socket that only its owner may connect to. It gets its
+// name after its mode, so that there is no moment at which others may.
+func listenPrivate(path string) (net.Listener, error) {
+	fresh := path + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(fresh, 0o600), os.Rename(fresh, path)); err != nil {
+		l.Close()
+		os.Remove(fresh)
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s *Server) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return // closed; a unix listener has no passing errors but EMFILE, which is fatal here too
+		}
+		s.mu.Lock()
+		s.conns[conn] = false
+		s.mu.Unlock()
+		s.wg.Go(func() {
+			s.serve(conn)
+			s.mu.Lock()
+			delete(s.conns, conn)
+			s.mu.Unlock()
+			conn.Close()
+		})
+	}
+}
+
+func (s *Server) serve(conn net.Conn) {
+	conn.SetDeadline(time.Now().Add(statusTimeout))
+	var q request
+	if err := json.NewDecoder(io.LimitReader(conn, maxMessageBytes)).Decode(&q); err != nil {
+		return
+	}
+	var r reply
+	switch q.Command {
+	case "status":
+		st := s.handler.Status()
+		r.Status = &st
+	case "detach":
+		s.mu.Lock()
+		s.conns[conn] = true
+		s.mu.Unlock()
+		conn.SetDeadline(time.Time{})
+		if err := s.handler.Detach(s.ctx); err != nil {
+			r.Error = err.Error()
+		}
+		conn.SetDeadline(time.Now().Add(statusTimeout))
+	default:
+		r.Error = fmt.Sprintf("unknown command %q", q.Command)
+	}
+	// The peer may have gone: then nobody wants the reply.
+	_ = json.NewEncoder(conn).Encode(r)
+}
+
+// Close takes the disk off the list and gives the address free. Replies to a
+// detach that are being sent are finished first; other connections are cut.
+func (s *Server) Close() error {
+	s.once.Do(func() {
+		// The name goes first: from here on nobody finds us.
+		os.Remove(s.dir.socket(s.addr))
+		s.listener.Close()
+		s.cancel()
+		s.mu.Lock()
+		for conn, detaching := range s.conns {
+			if !detaching {
+				conn.Close()
+			}
+		}
+		s.mu.Unlock()
+		s.wg.Wait()
+		// The lock file stays: removing it would let two processes lock two
+		// files of one name.
+		s.claim.Close()
+	})
+	return nil
+}
+
+// claim locks the file that stands for the right to attach addr.
+func (d Dir) claim(addr frame.Addr) (io.Closer, error) {
+	f, err := os.OpenFile(filepath.Clean(d.lock(addr)), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
