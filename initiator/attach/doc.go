@@ -1,0 +1,53 @@
+// Package attach turns a disk into something that a machine can mount or a
+// program can open. It has front ends, which all stand on one asynchronous
+// interface, [Disk]:
+//
+//   - NBD: [ListenNBD] serves the disk on a unix socket, for qemu, fio, nbdcopy
+//     and everything else that speaks the Network Block Device protocol. Works
+//     everywhere, needs no privilege.
+//   - FUSE and a loop device: [FUSE] makes a block device, /dev/loopN, on any
+//     Linux that has FUSE. Needs root.
+//
+// [Ways] says which of them this machine can do, and what is missing for the
+// others.
+//
+// # The path of a request
+//
+// A front end asks the disk to admit an operation, which reserves everything
+// that is needed to finish it, or waits. It then puts the data where the disk
+// says, in the payload of the frames that will be sent ([Request.Segments]),
+// submits, and when the disk calls back, hands the data out from where it was
+// received and releases. NBD moves data between the socket and those places
+// with readv and writev: no copy in between. FUSE reads the same way, and
+// copies writes once, because a read of /dev/fuse says only afterwards how long
+// the request was.
+//
+// # Ownership and concurrency
+//
+// A Disk is used by any number of front ends at once. A Request belongs to one
+// front end from Admit to Release, except between Submit and the callback, when
+// it belongs to the disk. The callback runs on the disk's own goroutine: it
+// must not block, and front ends only hand the request over to a goroutine of
+// theirs in it.
+//
+// # Waiting, and why it cannot deadlock
+//
+// Admission is the one place where a front end waits for the disk's memory, and
+// none waits there while it holds something that only its own progress would
+// give back: a request that is longer than [Info.MaxRequest] is done in parts,
+// and each part is released before or independently of the next one's
+// admission. A goroutine that waits for admission does not take part in
+// answering: replies are written by another.
+//
+// What a peer can hold is bounded: by the number of requests in flight on each
+// of its connections, and by time, because a peer that neither sends the data
+// it promised nor takes the data it asked for is disconnected
+// ([NBDConfig.StallTimeout]).
+//
+// # Durability
+//
+// Acknowledged writes are at the target, and as durable as the disk promises
+// ([Info.WriteCache]). A flush on one connection or file descriptor covers the
+// writes acknowledged on all others, so NBD clients are told that they may use
+// several connections.
+package attach
