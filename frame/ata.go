@@ -1,6 +1,9 @@
 package frame
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // ATADataOffset is where the data of an ATA frame starts: behind the Ethernet
 // header, the common header and 12 bytes of ATA argument (AoEr11, section 3.1).
@@ -8,19 +11,21 @@ const ATADataOffset = HeaderLen + ataLen
 
 const ataLen = 12
 
-// AFlags of an ATA argument.
+// AFlags of an ATA argument; the other bits are reserved.
 const (
 	AFlagExtended = 0x40 // E: LBA48 command. Informative: the opcode decides
 	AFlagDevice   = 0x10 // D: device/head register, evaluated only with E
 	AFlagAsync    = 0x02 // A: asynchronous write
 	AFlagWrite    = 0x01 // W: data goes to the device
+
+	aflags = AFlagExtended | AFlagDevice | AFlagAsync | AFlagWrite
 )
 
 // An Opcode is an ATA command, the content of the command register.
 type Opcode uint8
 
-// The ATA commands that AoE disks serve (ATA8-ACS, section 7). EXT marks the
-// 48-bit forms.
+// The ATA commands that AoE disks serve (ATA8-ACS; TRIM is ACS-2). EXT marks
+// the 48-bit forms.
 const (
 	OpTrim        Opcode = 0x06 // DATA SET MANAGEMENT
 	OpRead        Opcode = 0x20 // READ SECTORS
@@ -34,6 +39,35 @@ const (
 	OpIdentify    Opcode = 0xec
 	OpSetFeatures Opcode = 0xef
 )
+
+// String is the name of op in the ATA standards, or its number.
+func (op Opcode) String() string {
+	switch op {
+	case OpTrim:
+		return "DATA SET MANAGEMENT"
+	case OpRead:
+		return "READ SECTORS"
+	case OpReadExt:
+		return "READ SECTORS EXT"
+	case OpWrite:
+		return "WRITE SECTORS"
+	case OpWriteExt:
+		return "WRITE SECTORS EXT"
+	case OpSMART:
+		return "SMART"
+	case OpCheckPower:
+		return "CHECK POWER MODE"
+	case OpFlush:
+		return "FLUSH CACHE"
+	case OpFlushExt:
+		return "FLUSH CACHE EXT"
+	case OpIdentify:
+		return "IDENTIFY DEVICE"
+	case OpSetFeatures:
+		return "SET FEATURES"
+	}
+	return fmt.Sprintf("ATA command %#02x", uint8(op))
+}
 
 // IsExt reports whether op takes a 48-bit address. The opcode decides this and
 // not the E flag, which initiators set inconsistently.
@@ -65,9 +99,9 @@ const (
 
 // Bits of the error register in a reply.
 const (
-	ErrAbort      = 0x04 // ABRT: command aborted
-	ErrIDNotFound = 0x10 // IDNF: address beyond the end of the disk
-	ErrUncorrect  = 0x40 // UNC: data that cannot be read
+	ErrorABRT = 0x04 // command aborted
+	ErrorIDNF = 0x10 // ID not found: address beyond the end of the disk
+	ErrorUNC  = 0x40 // uncorrectable: data that cannot be read
 )
 
 const (
@@ -92,6 +126,24 @@ type ATA struct {
 	LBA     uint64 // 48 bits as sent; Address cuts it to what the opcode takes
 }
 
+// NewATA is the argument of a request for op on count sectors from lba, with the
+// flags that go with op: E for a 48-bit command and W when data goes to the disk.
+// An lba beyond what op can address panics: cut to its low bits it would name
+// another sector.
+func NewATA(op Opcode, lba uint64, count uint8) ATA {
+	a := ATA{Op: op, LBA: lba, Count: count}
+	if a.Address() != lba {
+		panic("frame: LBA beyond what the opcode can address")
+	}
+	if op.IsExt() {
+		a.AFlags |= AFlagExtended
+	}
+	if op.IsWrite() || op == OpTrim {
+		a.AFlags |= AFlagWrite
+	}
+	return a
+}
+
 // Status is the status register of a response.
 func (a ATA) Status() uint8 { return uint8(a.Op) }
 
@@ -99,7 +151,7 @@ func (a ATA) Status() uint8 { return uint8(a.Op) }
 // for a 28-bit opcode, all 48 for an extended one.
 func (a ATA) Address() uint64 {
 	if a.Op.IsExt() {
-		return a.LBA
+		return a.LBA & mask48
 	}
 	return a.LBA & mask28
 }
@@ -130,25 +182,34 @@ func Data(rest []byte, n int) ([]byte, error) {
 	return rest[:n*SectorSize], nil
 }
 
-// Append encodes a behind b, which must end with a header.
+// Append encodes a behind b, which must end with a header. An LBA of more than
+// 48 bits panics, see NewATA.
 func (a ATA) Append(b []byte) []byte {
+	if a.LBA > mask48 {
+		panic("frame: LBA of more than 48 bits")
+	}
 	b = append(b, a.AFlags, a.Feature, a.Count, byte(a.Op))
 	b = binary.LittleEndian.AppendUint32(b, uint32(a.LBA))
 	b = binary.LittleEndian.AppendUint16(b, uint16(a.LBA>>32))
 	return append(b, 0, 0)
 }
 
-// PutResult overwrites the registers of the encoded ATA frame b with a
-// response's: status, error register and sectors not transferred. The LBA stays.
+// PutResult turns the registers of the encoded ATA request b into a response's:
+// status, error register and sectors not transferred. AFlags and LBA stay.
+//
+// "Reserved fields must be set to zero in all messages sent" (AoEr11, section 1):
+// what the initiator put there is not sent back.
 func PutResult(b []byte, status, errorRegister, remaining uint8) {
-	_ = b[ATADataOffset-1]
-	b[HeaderLen+1] = errorRegister
-	b[HeaderLen+2] = remaining
-	b[HeaderLen+3] = status
+	arg := b[HeaderLen:ATADataOffset]
+	arg[0] &= aflags
+	arg[1] = errorRegister
+	arg[2] = remaining
+	arg[3] = status
+	arg[10], arg[11] = 0, 0
 }
 
 // A TrimRange is one entry of the data of a DATA SET MANAGEMENT request:
-// little-endian, 48 bits of LBA and 16 bits of length (ATA8-ACS, 7.10).
+// little-endian, 48 bits of LBA and 16 bits of length (ACS-2).
 // A length of zero is an empty entry.
 type TrimRange struct {
 	LBA     uint64

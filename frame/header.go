@@ -96,12 +96,14 @@ func (h Header) Append(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, h.Tag)
 }
 
-// Reply turns the request b into a response in place: the MACs are swapped, the
-// sender is src, the address is the disk's own, R is set and E cleared. Command
-// and tag stay as they are. b must hold a whole header.
+// Reply turns the header of the request b into a response's, in place: the MACs
+// are swapped, src is the sender, R is set and E cleared, and own takes the
+// place of the address, which may have been a wildcard: "e1.1 answers" tells
+// an initiator who it found. Command and tag stay (AoEr11, sections 2.3 and 2.7).
+// b must hold a whole header.
 //
-// "The target's MAC replaces the request's, which may have been broadcast; the
-// major and minor of a response are the target's real ones" (AoEr11, section 2).
+// The argument stays too. [PutResult] makes an ATA request's a response's; the
+// others are replaced by encoding the answer on b[:HeaderLen].
 func Reply(b []byte, src MAC, own Addr) {
 	_ = b[HeaderLen-1]
 	copy(b[0:6], b[6:12])
@@ -112,8 +114,8 @@ func Reply(b []byte, src MAC, own Addr) {
 	b[18] = own.Slot
 }
 
-// ReplyError is Reply for a request that is answered with an AoE error: E is
-// set and code given (AoEr11, section 2.4). The argument is left alone.
+// ReplyError is Reply for a request that is refused: E is set and code given
+// (AoEr11, section 2.4). The argument is left alone.
 func ReplyError(b []byte, src MAC, own Addr, code aoe.Error) {
 	Reply(b, src, own)
 	b[14] |= FlagError
@@ -129,16 +131,14 @@ func PutEthernet(b []byte, dst, src MAC) {
 	copy(b[6:12], src[:])
 }
 
-// zeros is what frames are padded with.
-var zeros [MinLen]byte
-
 // Pad appends zeros until b has Ethernet's minimum length. The bytes between
-// length and capacity, which may be stale, are never sent.
+// length and capacity, which may be stale, are never sent. It allocates only if
+// the capacity is below MinLen.
 func Pad(b []byte) []byte {
 	if len(b) >= MinLen {
 		return b
 	}
-	return append(b, zeros[len(b):]...)
+	return append(b, make([]byte, MinLen-len(b))...)
 }
 
 // SectorsPerFrame is how many sectors of data an ATA frame can carry on a link

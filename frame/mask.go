@@ -21,30 +21,48 @@ type MaskDirective struct {
 
 // A Mask is the argument of command 2, MAC mask list (AoEr11, section 3.3).
 type Mask struct {
-	Sub   aoe.MACMaskCommand
-	Error aoe.MACMaskError
-	// Count is the number of directives; in a response with Error set it is
-	// the index of the directive that failed, and no directives follow.
+	Sub aoe.MACMaskCommand
+	// Error is of interest in a reply only. With it, Count is the index of the
+	// directive that failed, and no directives follow.
+	Error      aoe.MACMaskError
 	Count      uint8
 	directives []byte
 }
 
-// ParseMask reads a mask argument. A request that counts more directives than
-// the frame holds is refused with ErrShort (H9).
+// ParseMask reads the mask argument of a request. One that counts more
+// directives than the frame holds is refused with ErrShort (H9). Error, which
+// means nothing here, cannot make directives disappear.
 func ParseMask(arg []byte) (Mask, error) {
-	if len(arg) < maskLen {
-		return Mask{}, ErrShort
-	}
-	m := Mask{Sub: aoe.MACMaskCommand(arg[1]), Error: aoe.MACMaskError(arg[2]), Count: arg[3]}
-	if m.Error != 0 {
-		return m, nil
+	m, rest, err := parseMask(arg)
+	if err != nil {
+		return Mask{}, err
 	}
 	n := int(m.Count) * MaskDirectiveLen
-	if len(arg) < maskLen+n {
+	if len(rest) < n {
 		return Mask{}, ErrShort
 	}
-	m.directives = arg[maskLen : maskLen+n]
+	m.directives = rest[:n]
 	return m, nil
+}
+
+// ParseMaskReply reads the mask argument of a reply.
+func ParseMaskReply(arg []byte) (Mask, error) {
+	m, _, err := parseMask(arg)
+	if err != nil || m.Error != 0 {
+		return m, err
+	}
+	return ParseMask(arg)
+}
+
+func parseMask(arg []byte) (Mask, []byte, error) {
+	if len(arg) < maskLen {
+		return Mask{}, nil, ErrShort
+	}
+	return Mask{
+		Sub:   aoe.MACMaskCommand(arg[1]),
+		Error: aoe.MACMaskError(arg[2]),
+		Count: arg[3],
+	}, arg[maskLen:], nil
 }
 
 // Len is the number of directives that At can return.

@@ -13,7 +13,7 @@ const (
 )
 
 // A Reserve is the argument of command 3, reserve/release
-// (AoEr11 amendment, "Reserve/Release").
+// (AoEr11, section 3.4).
 type Reserve struct {
 	Sub   aoe.ReserveReleaseCommand
 	Count uint8
@@ -42,5 +42,5 @@ func (r Reserve) Len() int { return len(r.macs) / macLen }
 func (r Reserve) At(i int) MAC { return MAC(r.macs[i*macLen:][:macLen]) }
 
 // Append encodes the fixed part of r behind b, which must end with a header;
-// Count MACs follow.
+// Count MACs follow with MAC.Append.
 func (r Reserve) Append(b []byte) []byte { return append(b, byte(r.Sub), r.Count) }
