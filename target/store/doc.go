@@ -1,0 +1,34 @@
+// Package store is what a disk is made of: a regular file, a block device, or
+// memory.
+//
+// # Usage
+//
+// [Open] opens a file or block device that exists, the whole of it or a window
+// (offset and length); [Memory] makes a disk that ends with the process. A
+// [Store] is bytes: whoever serves it cuts it into sectors. The package storetest
+// has the suite that every Store passes, and stores that fail on purpose.
+//
+// # Durability
+//
+// A write that returned has been accepted, and is on stable storage when a Sync
+// that was called afterwards returned nil. A Sync that failed has lost writes,
+// and nobody can say which: Linux marks the pages of a failed write-back clean,
+// so that the next fsync(2) may succeed without them. A Store reports the
+// failure once, as the kernel does; remembering it is its user's duty (H17).
+//
+// # Exclusion
+//
+// A file opened for writing is locked against being opened again, by this or
+// any other process that asks: the bytes of the window by an open file
+// description lock (F_OFD_SETLK in fcntl(2)), a block device by O_EXCL, which
+// also refuses one that is mounted. Two windows of one file may be open as long
+// as they do not overlap. Read-only opening of a file takes a shared lock.
+// These locks exist on Linux; elsewhere nothing is locked.
+//
+// # Concurrency
+//
+// All methods may be called by any number of goroutines at once, except that
+// nothing may be called during or after Close. What a read sees of a write to
+// the same bytes that has not returned is undefined: who needs an order makes
+// one (H3).
+package store

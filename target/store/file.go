@@ -1,0 +1,181 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+)
+
+// Open opens the file or block device that cfg names. The caller closes it.
+func Open(cfg Config) (Store, error) {
+	f, err := open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return f, nil
+}
+
+// A file is a window of a regular file or block device.
+type file struct {
+	f       *os.File
+	cfg     Config
+	info    Info
+	device  bool         // a block device
+	size    atomic.Int64 // of the window, as last asked
+	noTrim  atomic.Bool  // punching a hole was refused
+	prompt  promptness   // what can be done without waiting
+	noQuick atomic.Bool  // the file system does not know how not to wait
+}
+
+// promptness is how a file's system behaves, apart from what it says when asked.
+type promptness uint8
+
+const (
+	asksKernel promptness = iota // the kernel knows for each read
+	inMemory                     // reads, writes and syncs need no device
+)
+
+func open(cfg Config) (*file, error) {
+	if cfg.Offset < 0 || cfg.Length < 0 || cfg.Offset%SectorSize != 0 || cfg.Length%SectorSize != 0 {
+		return nil, fmt.Errorf("%s: offset %d and length %d must be multiples of %d and not negative",
+			cfg.Path, cfg.Offset, cfg.Length, SectorSize)
+	}
+	st, err := os.Stat(cfg.Path)
+	if err != nil {
+		return nil, err
+	}
+	device := st.Mode()&os.ModeDevice != 0 && st.Mode()&os.ModeCharDevice == 0
+	if !st.Mode().IsRegular() && !device {
+		return nil, fmt.Errorf("%s is neither a regular file nor a block device", cfg.Path)
+	}
+	f, err := openFile(cfg, device)
+	if err != nil {
+		return nil, err
+	}
+	s := &file{f: f, cfg: cfg, device: device}
+	if err := s.prepare(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare locks the file and finds out what it is.
+func (s *file) prepare() error {
+	whole, err := s.wholeSize()
+	if err != nil {
+		return err
+	}
+	if s.cfg.Offset+max(s.cfg.Length, SectorSize) > whole {
+		return fmt.Errorf("%s has %d bytes: nothing can be served from offset %d, length %d",
+			s.cfg.Path, whole, s.cfg.Offset, s.cfg.Length)
+	}
+	if err := s.lock(); err != nil {
+		return err
+	}
+	s.setSize(whole)
+	s.info = Info{Name: s.cfg.Path, PhysicalBlock: SectorSize, ReadOnly: s.cfg.ReadOnly}
+	if s.cfg.Length == 0 {
+		s.info.Tail = int((whole - s.cfg.Offset) % SectorSize)
+	}
+	return s.describe()
+}
+
+// setSize makes what is left of a file of whole bytes the window's size.
+func (s *file) setSize(whole int64) int64 {
+	n := max(whole-s.cfg.Offset, 0)
+	if s.cfg.Length > 0 {
+		n = min(n, s.cfg.Length)
+	}
+	n -= n % SectorSize
+	s.size.Store(n)
+	return n
+}
+
+func (s *file) Size() (int64, error) {
+	whole, err := s.wholeSize()
+	if err != nil {
+		return 0, fmt.Errorf("store: %w", err)
+	}
+	return s.setSize(whole), nil
+}
+
+func (s *file) Info() Info {
+	i := s.info
+	i.Trim = i.Trim && !s.noTrim.Load()
+	return i
+}
+
+func (s *file) ReadAt(p []byte, off int64) (int, error) {
+	if !inside(off, len(p), s.size.Load()) {
+		return 0, ErrRange
+	}
+	n, err := s.f.ReadAt(p, s.cfg.Offset+off)
+	if n < len(p) {
+		return n, unexpected(err)
+	}
+	return n, nil
+}
+
+func (s *file) WriteAt(p []byte, off int64) (int, error) {
+	if s.cfg.ReadOnly {
+		return 0, ErrReadOnly
+	}
+	if !inside(off, len(p), s.size.Load()) {
+		return 0, ErrRange
+	}
+	return s.f.WriteAt(p, s.cfg.Offset+off)
+}
+
+func (s *file) Sync() error { return s.datasync() }
+
+func (s *file) Trim(off, n int64) error {
+	switch {
+	case s.cfg.ReadOnly:
+		return ErrReadOnly
+	case n < 0 || off < 0 || off > s.size.Load() || n > s.size.Load()-off:
+		return ErrRange
+	case n == 0 || !s.info.Trim || s.noTrim.Load():
+		return nil
+	}
+	err := s.discard(s.cfg.Offset+off, n)
+	// "EOPNOTSUPP The filesystem containing the file referred to by fd does
+	// not support this operation" (fallocate(2)): from now on Info says so.
+	if errors.Is(err, errors.ErrUnsupported) {
+		s.noTrim.Store(true)
+		return nil
+	}
+	return err
+}
+
+// ReadNow implements Prompt.
+func (s *file) ReadNow(p []byte, off int64) error {
+	if !inside(off, len(p), s.size.Load()) {
+		return ErrRange
+	}
+	if s.prompt == asksKernel && s.noQuick.Load() {
+		return ErrWouldBlock
+	}
+	return s.readNow(p, s.cfg.Offset+off)
+}
+
+// WriteNow implements Prompt. Only what is in memory can be written without
+// waiting: ext4 refuses RWF_NOWAIT for buffered writes.
+func (s *file) WriteNow(p []byte, off int64) error {
+	if s.prompt != inMemory {
+		return ErrWouldBlock
+	}
+	_, err := s.WriteAt(p, off)
+	return err
+}
+
+// SyncNow implements Prompt.
+func (s *file) SyncNow() error {
+	if s.prompt != inMemory {
+		return ErrWouldBlock
+	}
+	return nil
+}
+
+func (s *file) Close() error { return s.f.Close() }

@@ -1,0 +1,146 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// openFile opens what cfg names.
+//
+// "In general, the behavior of O_EXCL is undefined if it is used without
+// O_CREAT. There is one exception: on Linux 2.6 and later, O_EXCL can be used
+// without O_CREAT if pathname refers to a block device. If the block device is
+// in use by the system (e.g., mounted), open() fails with the error EBUSY"
+// (open(2)).
+func openFile(cfg Config, device bool) (*os.File, error) {
+	flags := os.O_RDONLY
+	if !cfg.ReadOnly {
+		flags = os.O_RDWR
+		if device {
+			flags |= unix.O_EXCL
+		}
+	}
+	f, err := os.OpenFile(cfg.Path, flags, 0)
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return nil, fmt.Errorf("%s is %w: unmount it, or stop what uses it, or serve it read-only", cfg.Path, ErrLocked)
+	case errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS):
+		return nil, fmt.Errorf("%w: serve it read-only, or give this user the right to write it", err)
+	}
+	return f, err
+}
+
+// fd is the file's descriptor. os.File.Fd would make the file blocking, which
+// regular files and block devices are anyway.
+func (s *file) fd() int { return int(s.f.Fd()) }
+
+// lock takes an open file description lock on the window, so that two targets
+// cannot serve the same bytes. A length of zero locks "to the end of file, no
+// matter how large the file grows" (fcntl(2)).
+func (s *file) lock() error {
+	if s.device {
+		return nil // O_EXCL has done it
+	}
+	lk := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: s.cfg.Offset, Len: s.cfg.Length}
+	if s.cfg.ReadOnly {
+		lk.Type = unix.F_RDLCK
+	}
+	err := unix.FcntlFlock(uintptr(s.fd()), unix.F_OFD_SETLK, &lk)
+	switch {
+	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%s is %w: another target, or another disk of this one, serves these bytes; "+
+			"stop that one, or serve both read-only", s.cfg.Path, ErrLocked)
+	case errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL):
+		return nil // a file system without locks: nothing to be had
+	}
+	return err
+}
+
+// wholeSize is the size in bytes of the file or device.
+func (s *file) wholeSize() (int64, error) {
+	if !s.device {
+		st, err := s.f.Stat()
+		if err != nil {
+			return 0, err
+		}
+		return st.Size(), nil
+	}
+	var n uint64
+	if err := ioctl(s.fd(), unix.BLKGETSIZE64, unsafe.Pointer(&n)); err != nil {
+		return 0, fmt.Errorf("size of %s: %w", s.cfg.Path, err)
+	}
+	return int64(n), nil
+}
+
+func ioctl(fd int, request uint, arg unsafe.Pointer) error {
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(arg)); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// datasync is fdatasync(2): the data, and the metadata needed to read it back.
+func (s *file) datasync() error {
+	for {
+		if err := unix.Fdatasync(s.fd()); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// discard punches a hole, or discards the sectors of a device.
+func (s *file) discard(off, n int64) error {
+	if s.device {
+		r := [2]uint64{uint64(off), uint64(n)}
+		return ioctl(s.fd(), unix.BLKDISCARD, unsafe.Pointer(&r))
+	}
+	for {
+		err := unix.Fallocate(s.fd(), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// readNow reads what is in the page cache.
+//
+// "RWF_NOWAIT: Do not wait for data which is not immediately available. If this
+// flag is specified, the preadv2() system call will return instantly if it
+// would have to read data from the backing storage or wait for a lock"
+// (preadv2(2)). A hit costs no more than pread: 1.2 µs for 4 KiB on ext4.
+// tmpfs answers EOPNOTSUPP, but has no backing storage short of swap.
+func (s *file) readNow(p []byte, at int64) error {
+	if s.prompt == inMemory {
+		n, err := unix.Pread(s.fd(), p, at)
+		if n < len(p) {
+			return unexpected(err)
+		}
+		return nil
+	}
+	iov := unix.Iovec{Base: unsafe.SliceData(p)}
+	iov.SetLen(len(p))
+	// The offset is passed in two halves; on 64 bits the first takes it all.
+	n, _, e := unix.Syscall6(unix.SYS_PREADV2, uintptr(s.fd()), uintptr(unsafe.Pointer(&iov)), 1,
+		uintptr(at), uintptr(uint64(at)>>32>>halfShift), unix.RWF_NOWAIT)
+	switch {
+	case e == unix.EOPNOTSUPP || e == unix.ENOSYS:
+		s.noQuick.Store(true)
+		return ErrWouldBlock
+	case e != 0:
+		// EAGAIN means not in the cache. Any other error is better had from
+		// a read that may wait, which is asked next.
+		return ErrWouldBlock
+	case int(n) < len(p):
+		return ErrWouldBlock
+	}
+	return nil
+}
+
+// halfShift makes the upper half of an offset vanish where a register holds all
+// of it: "unsigned long pos_l, unsigned long pos_h" (preadv2 system call).
+const halfShift = 32 * (^uintptr(0) >> 63)
