@@ -277,7 +277,7 @@ func TestNBDKeepsData(t *testing.T) {
 				c.request(cmdDisc, 0, 0, 0, nil)
 				c.gone()
 			}
-			if !bytes.Equal(shadow, disk.Bytes()) {
+			if !bytes.Equal(shadow, disk.Content()) {
 				t.Error("the disk is not what was written")
 			}
 		})

@@ -7,7 +7,7 @@ import (
 	"aoe/initiator/attach"
 )
 
-// loop completes operations. It is the one goroutine that touches the data.
+// loop completes operations.
 func (m *Memory) loop() {
 	batch := make([]*request, 0, m.cfg.Requests)
 	for {
@@ -81,6 +81,8 @@ func (m *Memory) call(r *request) {
 }
 
 func (m *Memory) do(r *request) {
+	m.dataMu.Lock()
+	defer m.dataMu.Unlock()
 	at := m.data[r.op.Offset:][:r.op.Length]
 	switch r.op.Kind {
 	case attach.Read:

@@ -10,6 +10,7 @@
 package attachtest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -49,12 +50,14 @@ type Memory struct {
 	cfg   Config
 	info  attach.Info
 	size  atomic.Int64
-	data  []byte // owned by the loop while it runs
 	free  chan *request
 	queue chan *request
 	quit  chan struct{}
 	ended sync.WaitGroup
 	all   []request
+
+	dataMu sync.Mutex
+	data   []byte
 
 	// Counts of what was completed, by kind.
 	counts [attach.Trim + 1]atomic.Uint64
@@ -154,9 +157,12 @@ func (m *Memory) Size() int64 { return m.size.Load() }
 // Resize changes what Size says. The memory behind stays.
 func (m *Memory) Resize(size int64) { m.size.Store(size) }
 
-// Bytes is the content. It may be looked at, and changed, while nothing is in
-// flight.
-func (m *Memory) Bytes() []byte { return m.data }
+// Content is a copy of what the disk holds.
+func (m *Memory) Content() []byte {
+	m.dataMu.Lock()
+	defer m.dataMu.Unlock()
+	return bytes.Clone(m.data)
+}
 
 // Completed is how many operations of kind k have ended well.
 func (m *Memory) Completed(k attach.Kind) uint64 { return m.counts[k].Load() }
