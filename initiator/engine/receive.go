@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"time"
+
+	"aoe/frame"
+
+	"github.com/mdlayher/aoe"
+)
+
+const (
+	commandATA   = aoe.CommandIssueATACommand
+	commandQuery = aoe.CommandQueryConfigInformation
+)
+
+// Receive looks at one received frame. When it is the answer to frame i of r,
+// the owner keeps it: an answer to a read holds its data behind
+// [frame.ATADataOffset]. When r is nil the frame is to be freed at once; why is
+// counted. Receive keeps nothing of b.
+func (e *Engine) Receive(now time.Duration, b []byte) (r *Request, i int) {
+	h, arg, ok := e.admit(now, b)
+	if !ok {
+		return nil, 0
+	}
+	index, n, what := e.table.find(h.Tag)
+	switch what {
+	case tagLate:
+		e.counters.Drops.Late++
+		return nil, 0
+	case tagUnknown:
+		e.counters.Drops.Tag++
+		return nil, 0
+	}
+	s := &e.table.slots[index]
+	if s.command != h.Command {
+		e.counters.Drops.Command++
+		return nil, 0
+	}
+	if s.state == slotControl {
+		e.onControlAnswer(now, index, n, h, arg)
+		return nil, 0
+	}
+	outcome, ok := judge(s, h, arg)
+	if !ok {
+		// "Data shorter than asked for": not an answer. Another copy of the
+		// request may get a whole one.
+		e.counters.Drops.Truncated++
+		return nil, 0
+	}
+	if s.state == slotLingering {
+		e.onLateAnswer(now, index, n)
+		return nil, 0
+	}
+	r, i = s.req, int(s.index)
+	e.onAnswer(now, index, n, outcome)
+	return r, i
+}
+
+// admit checks all of a frame but its tag (H14, H22).
+func (e *Engine) admit(now time.Duration, b []byte) (frame.Header, []byte, bool) {
+	h, arg, err := frame.Parse(b)
+	d := &e.counters.Drops
+	reason := &d.Short
+	switch {
+	case err == frame.ErrEtherType:
+		reason = &d.EtherType
+	case err != nil:
+	case !h.IsResponse():
+		reason = &d.Request
+	case h.Version != frame.Version:
+		reason = &d.Version
+	case h.Src != e.path.remote:
+		reason = &d.Source
+	case h.Addr != e.cfg.Addr:
+		reason = &d.Address
+	case h.Tag == 0 && h.Command == commandQuery && !h.IsError():
+		// "A server may announce itself with an unsolicited query config
+		// response of tag zero" (AoEr11, section 3.2).
+		reason = &d.Announce
+		e.onAnnounce(now)
+	case h.Dst != e.path.local:
+		reason = &d.Destination
+	default:
+		return h, arg, true
+	}
+	*reason++
+	return h, nil, false
+}
+
+// judge tells what an answer says, by E, by status and by the length of the
+// data. The sector count of an answer is not looked at: implementations differ
+// (H12). ok is false when it is no answer at all.
+func judge(s *slot, h frame.Header, arg []byte) (o Outcome, ok bool) {
+	if h.IsError() {
+		return Outcome{Result: TargetError, Code: h.Error, LBA: s.lba}, true
+	}
+	a, data, err := frame.ParseATA(arg)
+	if err != nil {
+		return o, false
+	}
+	if a.Status()&frame.StatusFault != 0 {
+		return Outcome{Result: ATAError, Status: a.Status(), Error: a.Feature, LBA: s.lba}, true
+	}
+	if s.kind == Read && uint64(len(data)) < s.sectors*frame.SectorSize {
+		return o, false
+	}
+	return o, true
+}
+
+// measure takes the round trip of transmission n of s into the estimator of
+// its class, if its time is still known, and reports whether a later copy had
+// been sent already: then that was in vain.
+func (e *Engine) measure(now time.Duration, s *slot, n uint32) {
+	if at, ok := s.sentAt(n); ok {
+		e.path.rtt[s.class].sample(now - at)
+	}
+	if n+1 < s.count {
+		e.counters.Spurious++
+	}
+}
+
+// onAnswer ends the frame in slot i.
+func (e *Engine) onAnswer(now time.Duration, i int32, n uint32, o Outcome) {
+	s := &e.table.slots[i]
+	r, f := s.req, &s.req.Frames[s.index]
+	s.answered |= bit(n)
+	e.measure(now, s, n)
+	e.window.onAnswer(e.inFlight)
+	e.counters.Answered++
+
+	f.slot, f.done = 0, true
+	e.retire(now, i)
+	e.heard(now)
+	if o.Result != OK {
+		if o.Result == TargetError {
+			e.counters.TargetErrors++
+		} else {
+			e.counters.ATAErrors++
+		}
+		e.finish(now, r, o) // its other frames are not waited for: fail fast (H11)
+		return
+	}
+	if r.pending--; r.pending == 0 {
+		e.finish(now, r, Outcome{})
+	}
+}
+
+// onLateAnswer accounts for one more copy of a finished write.
+func (e *Engine) onLateAnswer(now time.Duration, i int32, n uint32) {
+	s := &e.table.slots[i]
+	e.counters.Drops.Late++
+	e.heard(now)
+	if s.answered&bit(n) != 0 {
+		return
+	}
+	s.answered |= bit(n)
+	e.measure(now, s, n)
+	if s.allAnswered() {
+		e.takeDownFence(i)
+	}
+}
+
+// heard notes that the target is there.
+func (e *Engine) heard(now time.Duration) {
+	e.path.onHeard(now, e.outstanding())
+	if e.trouble[Silent].on && !e.control.suspended {
+		e.setTrouble(now, Silent, false)
+	}
+}
+
+func bit(n uint32) uint64 {
+	if n >= 64 {
+		return 0
+	}
+	return 1 << n
+}

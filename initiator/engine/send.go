@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"time"
+
+	"aoe/frame"
+)
+
+// Drain puts the frames to be sent now into out and returns how many. Frames
+// that were sent before go first. It is called until it returns 0, and what it
+// returned is sent before anything else is called.
+func (e *Engine) Drain(now time.Duration, out [][]byte) int {
+	n := 0
+	if n < len(out) {
+		if b := e.drainControl(now); b != nil {
+			out[n] = b
+			n++
+		}
+	}
+	if e.control.suspended {
+		return n
+	}
+	limit := e.window.limit()
+	for n < len(out) && e.inFlight < limit && e.lost.head != 0 {
+		i := e.lost.head
+		e.table.remove(&e.lost, i)
+		e.counters.Retransmitted++
+		out[n] = e.transmit(now, i)
+		n++
+	}
+	for n < len(out) && e.inFlight < limit && e.ready.head != nil {
+		i := e.start(e.ready.head)
+		if i == 0 {
+			e.counters.NoSlot++
+			break
+		}
+		out[n] = e.transmit(now, i)
+		n++
+	}
+	e.counters.Sent += uint64(n)
+	return n
+}
+
+// start gives the next frame of r a slot, or returns 0. One slot is always left
+// for control frames.
+func (e *Engine) start(r *Request) int32 {
+	if e.table.freeCount <= 1 {
+		return 0
+	}
+	i := e.table.take()
+	f := &r.Frames[r.started]
+	s := &e.table.slots[i]
+	s.kind, s.class, s.command = r.Kind, r.Kind.class(), commandATA
+	s.req, s.index = r, int32(r.started)
+	s.lba, s.sectors = f.LBA, f.Sectors
+	f.slot = i
+	if r.started++; r.started == len(r.Frames) {
+		e.ready.remove(r)
+		r.place = inFlight
+	}
+	return i
+}
+
+// transmit returns the frame of slot i, ready to be sent once more.
+func (e *Engine) transmit(now time.Duration, i int32) []byte {
+	s := &e.table.slots[i]
+	s.state = slotFlight
+	e.table.push(&e.flight, i)
+	e.inFlight++
+	b := s.req.Frames[s.index].Transmit
+	e.table.stamp(now, i, b, e.path.remote, e.path.local)
+	s.deadline = now + e.timeout(s.class, s.backoff)
+	e.arm(s.deadline)
+	e.path.onSent(now)
+	return b
+}
+
+// LinkChanged tells the engine what its port is now. When the port comes back,
+// what was lost with it is sent again at once, after the target has shown that
+// it is the same (H15).
+func (e *Engine) LinkChanged(now time.Duration, local frame.MAC, up bool) {
+	e.path.local = local
+	was := e.trouble[LinkDown].on
+	e.setTrouble(now, LinkDown, !up)
+	if up && was {
+		e.suspend(now)
+		e.control.due, e.control.tries = now, 0
+		e.arm(now)
+	}
+}

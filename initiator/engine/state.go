@@ -1,0 +1,136 @@
+package engine
+
+import "time"
+
+// A Trouble is a reason why a disk is not simply up.
+type Trouble uint8
+
+// The troubles. With Dead, Replaced or Refusing a disk is down: requests fail at
+// once. With the others it is degraded.
+const (
+	Silent   Trouble = iota // the target answers nothing
+	LinkDown                // our port is down
+	Dead                    // silent for the dead time
+	Replaced                // a disk with another serial number answers (H15)
+	Refusing                // the target refuses to identify the disk
+	Shrunk                  // the disk is smaller than it was (H16)
+	troubles
+)
+
+type trouble struct {
+	on    bool
+	since time.Duration
+}
+
+func (e *Engine) setTrouble(now time.Duration, t Trouble, on bool) {
+	if e.trouble[t].on != on {
+		e.trouble[t] = trouble{on, now}
+	}
+}
+
+// Trouble reports whether the disk has trouble t, and since when.
+func (e *Engine) Trouble(t Trouble) (since time.Duration, on bool) {
+	return e.trouble[t].since, e.trouble[t].on
+}
+
+// down reports whether requests fail at once.
+func (e *Engine) down() bool {
+	return e.trouble[Dead].on || e.trouble[Replaced].on || e.trouble[Refusing].on
+}
+
+// refused is the outcome of a request of a disk that is down.
+func (e *Engine) refused(r *Request) Outcome {
+	if e.trouble[Refusing].on {
+		return e.refusal
+	}
+	return Outcome{Result: Down, LBA: r.LBA}
+}
+
+// Drops count received frames that were freed at once, by reason. None of them
+// touched a request.
+type Drops struct {
+	Short       uint64 `json:"short"`       // shorter than a header
+	EtherType   uint64 `json:"etherType"`   // not AoE
+	Request     uint64 `json:"request"`     // not a response
+	Version     uint64 `json:"version"`     // of AoE, not 1
+	Source      uint64 `json:"source"`      // not from the disk's target
+	Address     uint64 `json:"address"`     // another disk, or a wildcard
+	Destination uint64 `json:"destination"` // not to us
+	Tag         uint64 `json:"tag"`         // never given out, or long ago
+	Late        uint64 `json:"late"`        // of a frame that was answered already
+	Command     uint64 `json:"command"`     // not the one that was sent with that tag
+	Truncated   uint64 `json:"truncated"`   // shorter than what it has to hold
+	Announce    uint64 `json:"announce"`    // announcements: noticed, not kept
+}
+
+// Sum is the number of frames freed at once.
+func (d Drops) Sum() uint64 {
+	return d.Short + d.EtherType + d.Request + d.Version + d.Source + d.Address + d.Destination +
+		d.Tag + d.Late + d.Command + d.Truncated + d.Announce
+}
+
+// Counters count since the engine was made.
+type Counters struct {
+	Requests      uint64 `json:"requests"` // submitted
+	Failed        uint64 `json:"failed"`   // of them
+	Sent          uint64 `json:"sent"`     // frames, all
+	Retransmitted uint64 `json:"retransmitted"`
+	Probes        uint64 `json:"probes"`   // control frames, not counted as retransmitted
+	Answered      uint64 `json:"answered"` // frames of requests
+	Timeouts      uint64 `json:"timeouts"`
+	Spurious      uint64 `json:"spurious"`     // answers to a copy that was sent again in vain
+	TargetErrors  uint64 `json:"targetErrors"` // answers with E
+	ATAErrors     uint64 `json:"ataErrors"`
+	Ordered       uint64 `json:"ordered"`     // requests that waited for an overlapping one (H3)
+	Fences        uint64 `json:"fences"`      // writes finished with copies unaccounted for (H1)
+	Fenced        uint64 `json:"fenced"`      // writes that waited for such copies
+	Suspensions   uint64 `json:"suspensions"` // times data was held back for an IDENTIFY
+	Resizes       uint64 `json:"resizes"`
+	NoSlot        uint64 `json:"noSlot"` // times the slots were used up by fences
+	WindowCuts    uint64 `json:"windowCuts"`
+	Drops         Drops  `json:"drops"`
+}
+
+// Counters are the counters as of now.
+func (e *Engine) Counters() Counters {
+	c := e.counters
+	c.WindowCuts = e.window.cuts
+	return c
+}
+
+// A Gauge is a measured round trip of one class of commands.
+type Gauge struct {
+	Samples uint64        `json:"samples"`
+	Smooth  time.Duration `json:"smoothNs"`
+	Var     time.Duration `json:"varNs"`
+	Least   time.Duration `json:"leastNs"`
+	Most    time.Duration `json:"mostNs"`
+	Timeout time.Duration `json:"timeoutNs"` // before back-off
+}
+
+// Gauges are what is measured and regulated, as of a moment. The network is
+// measured with query configs, which no disk has a part in: what a read takes
+// longer than that is service time (H6).
+type Gauges struct {
+	Read     Gauge `json:"read"`
+	Write    Gauge `json:"write"`
+	Flush    Gauge `json:"flush"`
+	Network  Gauge `json:"network"`
+	Window   int   `json:"window"`   // frames that may be in flight
+	InFlight int   `json:"inFlight"` // frames that are
+	Buffers  int   `json:"buffers"`  // the target's buffer count
+	Fences   int   `json:"fences"`   // writes whose copies are unaccounted for
+}
+
+// Gauges are the gauges as of now.
+func (e *Engine) Gauges() Gauges {
+	return Gauges{
+		Read: e.gauge(classRead), Write: e.gauge(classWrite), Flush: e.gauge(classFlush), Network: e.gauge(classNetwork),
+		Window: e.window.limit(), InFlight: e.inFlight, Buffers: e.window.buffers, Fences: e.fence.up,
+	}
+}
+
+func (e *Engine) gauge(c class) Gauge {
+	r := &e.path.rtt[c]
+	return Gauge{r.samples, r.srtt, r.rttvar, r.least, r.most, e.timeout(c, 0)}
+}

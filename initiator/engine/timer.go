@@ -1,0 +1,92 @@
+package engine
+
+import "time"
+
+// Deadline is when Advance has to be called at the latest, or Never.
+func (e *Engine) Deadline() time.Duration { return e.wakeAt }
+
+// Advance does what is due at now. It costs nothing before Deadline, which may
+// be too early: timers of frames that were answered are not taken back.
+func (e *Engine) Advance(now time.Duration) {
+	if now < e.wakeAt {
+		return
+	}
+	e.wakeAt = Never
+	e.expireFences(now)
+	for i := e.flight.head; i != 0; {
+		s := &e.table.slots[i]
+		next := s.next
+		if s.deadline <= now {
+			e.onTimeout(now, i)
+		} else {
+			e.arm(s.deadline)
+		}
+		i = next
+	}
+	e.watchSilence(now)
+	e.advanceControl(now)
+	e.giveUp(now)
+}
+
+// watchSilence holds data back when nothing at all was heard for long although
+// something timed out: whoever answers next has to show that it is still the
+// disk that was pinned (H15), and until then one small frame at a time is
+// enough to find out.
+func (e *Engine) watchSilence(now time.Duration) {
+	if e.lost.head == 0 || e.control.suspended {
+		return
+	}
+	if e.path.silentFor(now) >= e.cfg.Silence {
+		e.suspend(now)
+		return
+	}
+	e.arm(e.path.waitingSince + e.cfg.Silence)
+}
+
+// giveUp ends what has been tried for the dead time.
+func (e *Engine) giveUp(now time.Duration) {
+	dead := e.cfg.DeadTime
+	if dead < 0 || e.down() {
+		return
+	}
+	if e.path.waiting {
+		if e.path.silentFor(now) >= dead {
+			e.setTrouble(now, Dead, true)
+			e.suspend(now)
+			e.FailAll(now, Down)
+			return
+		}
+		e.arm(e.path.waitingSince + dead)
+	}
+	for _, list := range []*slotList{&e.flight, &e.lost} {
+		for i := list.head; i != 0; {
+			s := &e.table.slots[i]
+			if s.first+dead > now {
+				e.arm(s.first + dead)
+				i = s.next
+				continue
+			}
+			e.finish(now, s.req, Outcome{Result: Unanswered, LBA: s.lba})
+			i = list.head // finish took more than one out
+		}
+	}
+}
+
+// onTimeout moves slot i from flight to lost. The frame is sent again when the
+// window has room: a target that does not answer is not hammered.
+func (e *Engine) onTimeout(now time.Duration, i int32) {
+	s := &e.table.slots[i]
+	e.table.remove(&e.flight, i)
+	e.table.push(&e.lost, i)
+	e.inFlight--
+	s.state = slotLost
+	if s.backoff < 255 {
+		s.backoff++
+	}
+	e.counters.Timeouts++
+	if s.class == classFlush {
+		return // slow, rather than lost: says nothing of the network
+	}
+	rtt := e.path.rtt[s.class].srtt
+	e.window.onTimeout(now, max(rtt, e.cfg.RTOMin), e.path.heard < s.lastSent())
+}

@@ -1,0 +1,79 @@
+package engine
+
+import "time"
+
+// A window bounds the frames in flight to a target: by what the target says it
+// can hold (its buffer count, I11), by what the owner allows, and by what
+// losses tell of the network between.
+//
+// The buffer count is the protocol's own push-back, so losses within it are
+// rarely congestion; the response to one is therefore mild (7/8 once per round
+// trip), and only silence halves, down to one frame, which is always allowed:
+// every attached target keeps at least one credit.
+type window struct {
+	buffers   int // advertised by the target
+	configMax int // the owner's bound
+	memoryMax int // the owner's bound while memory is short; 0: none
+
+	cwnd     int // what losses allow
+	ssthresh int // grow by one per answer below this
+	credit   int // answers since the last growth above it
+	lastCut  time.Duration
+	cuts     uint64
+}
+
+const firstWindow = 16
+
+func newWindow(buffers, configMax int) window {
+	w := window{buffers: buffers, configMax: configMax, lastCut: -1 << 62}
+	w.cwnd = min(firstWindow, w.cap())
+	w.ssthresh = w.cap()
+	return w
+}
+
+// cap is the bound that does not depend on losses.
+func (w *window) cap() int {
+	n := min(w.configMax, w.buffers)
+	if w.memoryMax > 0 {
+		n = min(n, w.memoryMax)
+	}
+	return max(n, 1)
+}
+
+// limit is how many frames may be in flight.
+func (w *window) limit() int { return max(min(w.cwnd, w.cap()), 1) }
+
+// onAnswer is called for each frame answered, with the number in flight before
+// it. A window that is not used does not grow.
+func (w *window) onAnswer(inFlight int) {
+	if w.cwnd >= w.cap() || inFlight < w.cwnd {
+		return
+	}
+	if w.cwnd < w.ssthresh {
+		w.cwnd++
+		return
+	}
+	if w.credit++; w.credit >= w.cwnd {
+		w.cwnd++
+		w.credit = 0
+	}
+}
+
+// onTimeout is called for each frame that timed out. Losses within one round
+// trip are one event. silent tells that nothing at all was heard since the
+// frame was sent.
+func (w *window) onTimeout(now, rtt time.Duration, silent bool) {
+	if now-w.lastCut < rtt {
+		return
+	}
+	w.lastCut = now
+	w.cuts++
+	w.cwnd = min(w.cwnd, w.cap())
+	if silent {
+		w.ssthresh = max(w.cwnd/2, 2, min(w.ssthresh, w.cap())/2)
+		w.cwnd = max(w.cwnd/2, 1)
+		return
+	}
+	w.cwnd = max(w.cwnd*7/8, 1)
+	w.ssthresh = w.cwnd
+}
