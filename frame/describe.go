@@ -13,7 +13,7 @@ import (
 //	02:00:00:00:00:02 > ff:ff:ff:ff:ff:ff e*.* tag 0x80000000 config Read, length 60
 //	02:00:00:00:00:01 > 02:00:00:00:00:02 e1.1 tag 0x80000000 reply config Read: buffers 16, firmware 0x4019, sectors 2, "", length 60
 //	02:00:00:00:00:02 > 02:00:00:00:00:01 e1.1 tag 0x00000007 READ SECTORS EXT lba 8 count 2, length 60
-//	02:00:00:00:00:01 > 02:00:00:00:00:02 e1.1 tag 0x00000007 reply ATA status 0x40 DRDY, left 0, length 1060
+//	02:00:00:00:00:01 > 02:00:00:00:00:02 e1.1 tag 0x00000007 reply ATA status 0x40 DRDY, count 0, length 548
 //
 // The length is the frame's, with the padding that arrived. Frames that cannot be
 // parsed say so and why. Sub-commands and errors have the names of package aoe.
@@ -32,6 +32,9 @@ func AppendDescription(dst, b []byte) []byte {
 	dst = append(dst, ", length "...)
 	return strconv.AppendInt(dst, int64(len(b)), 10)
 }
+
+// maxListed is how many entries of a list are shown.
+const maxListed = 4
 
 func (h Header) describe(dst []byte) []byte {
 	dst = h.Src.appendText(dst)
@@ -80,6 +83,9 @@ func describeATA(dst []byte, h Header, arg []byte) ([]byte, error) {
 	if err != nil {
 		return append(dst, "ATA"...), err
 	}
+	if h.IsError() {
+		return append(dst, "ATA"...), nil // the registers may still be the request's
+	}
 	if h.IsResponse() {
 		dst = fmt.Appendf(dst, "ATA status %#02x", a.Status())
 		for _, bit := range statusBits {
@@ -90,7 +96,7 @@ func describeATA(dst []byte, h Header, arg []byte) ([]byte, error) {
 		if a.Status()&StatusErr != 0 {
 			dst = fmt.Appendf(dst, ", error register %#02x", a.Feature)
 		}
-		return fmt.Appendf(dst, ", left %d", a.Count), nil
+		return fmt.Appendf(dst, ", count %d", a.Count), nil
 	}
 	dst = append(dst, a.Op.String()...)
 	dst = fmt.Appendf(dst, " lba %d count %d", a.Address(), a.Count)
@@ -124,8 +130,8 @@ func describeConfig(dst []byte, h Header, arg []byte) ([]byte, error) {
 	dst = append(dst, strings.TrimPrefix(c.Sub.String(), "ConfigCommand")...)
 	if h.IsResponse() {
 		dst = fmt.Appendf(dst, ": buffers %d, firmware %#04x, sectors %d,", c.BufferCount, c.Firmware, c.SectorCount)
-	} else if len(c.String) == 0 {
-		return dst, nil
+	} else if c.Sub == aoe.ConfigCommandRead {
+		return dst, nil // a string means nothing, but aoeping sends one
 	}
 	dst = append(dst, ' ')
 	return strconv.AppendQuote(dst, string(c.String)), nil
@@ -148,6 +154,9 @@ func describeMask(dst []byte, h Header, arg []byte) ([]byte, error) {
 		return fmt.Appendf(dst, " at %d", m.Count), nil
 	}
 	for i := range m.Len() {
+		if i == maxListed {
+			return fmt.Appendf(dst, " and %d more", m.Len()-i), nil
+		}
 		d := m.At(i)
 		dst = append(dst, ' ')
 		dst = append(dst, strings.TrimPrefix(d.Directive.String(), "DirectiveCommand")...)
@@ -165,6 +174,9 @@ func describeReserve(dst []byte, arg []byte) ([]byte, error) {
 	}
 	dst = append(dst, strings.TrimPrefix(r.Sub.String(), "ReserveReleaseCommand")...)
 	for i := range r.Len() {
+		if i == maxListed {
+			return fmt.Appendf(dst, " and %d more", r.Len()-i), nil
+		}
 		dst = append(dst, ' ')
 		dst = r.At(i).appendText(dst)
 	}

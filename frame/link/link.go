@@ -95,6 +95,9 @@ type Stats struct {
 	// KernelDropped frames passed the filter but found no room in the ring or
 	// the socket (PACKET_STATISTICS in packet(7)).
 	KernelDropped uint64 `json:"kernelDropped"`
+	// Foreign frames belonged to another network: their VLAN tag had been taken
+	// off by the hardware.
+	Foreign uint64 `json:"foreign"`
 	// SendDropped frames were refused by the interface: ENOBUFS, EAGAIN,
 	// ENETDOWN, EMSGSIZE and their like.
 	SendDropped uint64 `json:"sendDropped"`

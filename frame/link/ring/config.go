@@ -1,0 +1,54 @@
+package ring
+
+import (
+	"aoe/frame"
+
+	"golang.org/x/net/bpf"
+)
+
+// A Config says which interface to open, and how. Only Interface is needed.
+type Config struct {
+	// Interface is the name of the interface, "eth0", in the network namespace
+	// of the calling thread.
+	Interface string
+
+	// Frames is how many slots the receive ring has at least. Zero means
+	// DefaultFrames.
+	Frames int
+
+	// MinMTU makes the slots large enough for this MTU in bytes even if the
+	// interface's is smaller now, so that raising it later loses no frame.
+	// Zero means the interface's MTU at the time.
+	MinMTU int
+
+	// Filter is a classic filter to be attached before the socket is bound.
+	// Nil means DefaultFilter.
+	Filter []bpf.RawInstruction
+
+	// FilterFD is the descriptor of a loaded eBPF socket filter program, used
+	// instead of Filter if it is positive. It is borrowed for Open and for
+	// every time that the ring is made anew: keep it open until Close.
+	FilterFD int
+}
+
+// DefaultFrames is how many slots a ring has: twice the frames that the largest
+// window in use here (64 requests of 4 KiB at MTU 9000, one frame each) can
+// have in flight, once as answers and once as duplicates of them.
+const DefaultFrames = 2 * 2 * 64
+
+// snapAll is a filter's verdict for "the whole frame".
+const snapAll = 0x40000
+
+// DefaultFilter passes frames with AoE's EtherType and no others.
+func DefaultFilter() []bpf.RawInstruction {
+	program, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 12, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(frame.EtherType), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: snapAll},
+	})
+	if err != nil {
+		panic("ring: the default filter does not assemble: " + err.Error())
+	}
+	return program
+}

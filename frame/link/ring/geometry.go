@@ -1,0 +1,55 @@
+package ring
+
+// Sizes of packet(7), TPACKET_V2, in bytes.
+const (
+	// slotHeader is what stands before the payload of a frame in its slot:
+	// TPACKET_ALIGN(TPACKET2_HDRLEN + 16), with TPACKET2_HDRLEN = 52.
+	// The Ethernet header is the last 14 bytes of it.
+	slotHeader    = 80
+	slotAlignment = 16
+	pageSize      = 4096
+
+	// maxBlock is the largest block that is asked for. A block is physically
+	// contiguous memory when the kernel can have it, so it should be modest.
+	maxBlock = 64 << 10
+)
+
+// A geometry is the shape of a ring. The kernel wants whole slots in a block,
+// and counts them: slots = blocks x (blockSize / slotSize).
+type geometry struct {
+	slotSize  int // bytes, header included
+	blockSize int // bytes, a power of two
+	blocks    int
+	perBlock  int // slots in a block; what is left of the block is not used
+}
+
+// geometryFor is the shape with at least frames slots for frames of the given
+// MTU that wastes the least memory at the end of its blocks.
+func geometryFor(mtu, frames int) geometry {
+	slot := (slotHeader + mtu + slotAlignment - 1) &^ (slotAlignment - 1)
+	best := geometry{}
+	for size := pageSize; size <= maxBlock || best.perBlock == 0; size *= 2 {
+		per := size / slot
+		if per == 0 {
+			continue
+		}
+		g := geometry{slotSize: slot, blockSize: size, perBlock: per, blocks: (frames + per - 1) / per}
+		if best.perBlock == 0 || g.bytes() < best.bytes() {
+			best = g
+		}
+	}
+	return best
+}
+
+// bytes is the memory that the ring costs.
+func (g geometry) bytes() int { return g.blockSize * g.blocks }
+
+func (g geometry) slots() int { return g.perBlock * g.blocks }
+
+// offset is where slot i starts in the mapped ring.
+func (g geometry) offset(i int) int {
+	return i/g.perBlock*g.blockSize + i%g.perBlock*g.slotSize
+}
+
+// mtu is the largest that fits the slots.
+func (g geometry) mtu() int { return g.slotSize - slotHeader }

@@ -1,0 +1,64 @@
+package ring
+
+import (
+	"encoding/binary"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// headerAt is the header of the slot at offset off of the ring. The offset is a
+// multiple of 16, so the header is aligned.
+func headerAt(mem []byte, off int) *unix.Tpacket2Hdr {
+	_ = mem[off+int(unsafe.Sizeof(unix.Tpacket2Hdr{}))-1]
+	return (*unix.Tpacket2Hdr)(unsafe.Pointer(&mem[off]))
+}
+
+func nativeUint16(b [2]byte) uint16 { return binary.NativeEndian.Uint16(b[:]) }
+
+// mmsghdr is struct mmsghdr of sendmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+	_   [4]byte
+}
+
+// sendmmsg hands up to maxBatch frames to the socket and returns how many it
+// took. The error is that of the frame behind them: "If an error occurs after
+// at least one message has been sent, the call succeeds, and returns the number
+// of messages sent" (sendmmsg(2)), so an error comes with a count of zero.
+func sendmmsg(fd int, frames [][]byte) (int, unix.Errno) {
+	var hdrs [maxBatch]mmsghdr
+	var iovs [maxBatch]unix.Iovec
+	n := min(len(frames), maxBatch)
+	for i, f := range frames[:n] {
+		iovs[i].Base = unsafe.SliceData(f)
+		iovs[i].SetLen(len(f))
+		hdrs[i].hdr.Iov = &iovs[i]
+		hdrs[i].hdr.SetIovlen(1)
+	}
+	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd),
+		uintptr(unsafe.Pointer(&hdrs)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(sent), 0
+}
+
+// ppoll waits for at most timeout; negative means for ever.
+func ppoll(fds *[3]unix.PollFd, timeout time.Duration) error {
+	var ts *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(int64(timeout))
+		ts = &t
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(len(fds)),
+		uintptr(unsafe.Pointer(ts)), 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func nativeUint32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
