@@ -39,11 +39,19 @@ const DefaultFrames = 2 * 2 * 64
 // snapAll is a filter's verdict for "the whole frame".
 const snapAll = 0x40000
 
-// DefaultFilter passes frames with AoE's EtherType and no others.
+// packetOtherHost is PACKET_OTHERHOST of packet(7): "a packet to some other host
+// that has been caught by a device driver in promiscuous mode", or by one that
+// does not look at addresses, as veth does not.
+const packetOtherHost = 3
+
+// DefaultFilter passes frames with AoE's EtherType that are for this host, and
+// no others.
 func DefaultFilter() []bpf.RawInstruction {
 	program, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 12, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(frame.EtherType), SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(frame.EtherType), SkipFalse: 2},
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: packetOtherHost, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
 		bpf.RetConstant{Val: snapAll},
 	})

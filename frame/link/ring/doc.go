@@ -12,7 +12,8 @@
 //
 // A filter runs before a frame is copied into a slot. It is attached before the
 // socket is bound, so that not one foreign frame gets in. Config.Filter
-// replaces the default, which passes every frame with AoE's EtherType.
+// replaces the default, which passes every frame with AoE's EtherType that is for
+// this host.
 //
 // # Sending
 //
