@@ -65,8 +65,19 @@ EXIT STATUS
   aoe attach -i eth0 e1.1`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			err := fmt.Sprintf("there is no command %q", args[0])
+			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+				err += fmt.Sprintf("; did you mean %q?", s[0])
+			}
+			return exit.Usagef("%s", err)
+		},
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
