@@ -138,7 +138,7 @@ func (l *Link) sleep(timeout time.Duration) (changed bool, err error) {
 		{Fd: int32(l.wakeFD), Events: unix.POLLIN},
 		{Fd: int32(l.watch.fd), Events: unix.POLLIN},
 	}
-	if err := ppoll(&l.waiting, timeout); err != nil && err != unix.EINTR {
+	if err := ppoll(&l.waiting, timeout); err != nil {
 		return false, fmt.Errorf("ring: ppoll: %w", err)
 	}
 	if l.waiting[0].Revents&unix.POLLERR != 0 {

@@ -46,19 +46,41 @@ func sendmmsg(fd int, frames [][]byte) (int, unix.Errno) {
 	return int(sent), 0
 }
 
-// ppoll waits for at most timeout; negative means for ever.
+// ppoll waits for at most timeout; negative means for ever. A signal, which the
+// Go runtime sends to its own threads, does not end the wait: "The Linux ppoll()
+// system call modifies its timeout argument" (ppoll(2), C library/kernel
+// differences), so that what is left of it can be waited for.
 func ppoll(fds *[3]unix.PollFd, timeout time.Duration) error {
+	var left unix.Timespec
 	var ts *unix.Timespec
 	if timeout >= 0 {
-		t := unix.NsecToTimespec(int64(timeout))
-		ts = &t
+		left = unix.NsecToTimespec(int64(timeout))
+		ts = &left
 	}
-	_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(len(fds)),
-		uintptr(unsafe.Pointer(ts)), 0, 0, 0)
-	if errno != 0 {
-		return errno
+	for {
+		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(len(fds)),
+			uintptr(unsafe.Pointer(ts)), 0, 0, 0)
+		switch errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			return errno
+		}
 	}
-	return nil
 }
 
 func nativeUint32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
+
+// kernelDrops is tp_drops of PACKET_STATISTICS, which reading resets to zero.
+// The same call of x/sys allocates its result.
+func kernelDrops(fd int) (uint32, error) {
+	var stats unix.TpacketStats
+	size := uint32(unsafe.Sizeof(stats))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS,
+		uintptr(unsafe.Pointer(&stats)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return stats.Drops, nil
+}

@@ -178,9 +178,8 @@ func (l *Link) recvStats() {
 	if l.rx.fd < 0 {
 		return
 	}
-	s, err := unix.GetsockoptTpacketStats(l.rx.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-	if err == nil {
-		l.counted.kernelDropped.Add(uint64(s.Drops))
+	if drops, err := kernelDrops(l.rx.fd); err == nil {
+		l.counted.kernelDropped.Add(uint64(drops))
 	}
 }
 
