@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -89,7 +90,7 @@ func agreesWithModel(t *testing.T, s store.Store) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	model := make([]byte, size)
 	p := make([]byte, 64*store.SectorSize)
-	for step := range 2000 {
+	for step := range 1000 {
 		n := (1 + rng.Int64N(64)) * store.SectorSize
 		off := rng.Int64N((size-n)/store.SectorSize+1) * store.SectorSize
 		switch rng.IntN(8) {
@@ -115,8 +116,8 @@ func agreesWithModel(t *testing.T, s store.Store) {
 }
 
 func fill(rng *rand.Rand, p []byte) {
-	for i := range p {
-		p[i] = byte(rng.Uint32())
+	for i := 0; i+8 <= len(p); i += 8 {
+		binary.LittleEndian.PutUint64(p[i:], rng.Uint64())
 	}
 }
 

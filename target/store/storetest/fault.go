@@ -80,40 +80,40 @@ func (f *Fault) Calls(op Op) int {
 
 // chance draws: whether the call fails, and after how many sectors a write does
 // (-1 for not).
-func (f *Fault) chance(c Call) (err error, short int64) {
+func (f *Fault) chance(c Call) (short int64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c.Now && f.rng.Float64() >= f.cfg.Prompt {
-		return store.ErrWouldBlock, -1
+		return -1, store.ErrWouldBlock
 	}
 	f.calls[c.Op]++
 	if f.rng.Float64() < f.cfg.Fail[c.Op] {
-		return f.cfg.Err, -1
+		return -1, f.cfg.Err
 	}
 	if c.Op == Write && c.Len > 0 && f.rng.Float64() < f.cfg.Short {
-		return f.cfg.Err, f.rng.Int64N(c.Len/store.SectorSize+1) * store.SectorSize
+		return f.rng.Int64N(c.Len/store.SectorSize+1) * store.SectorSize, f.cfg.Err
 	}
-	return nil, -1
+	return -1, nil
 }
 
-func (f *Fault) before(c Call) (error, int64) {
+func (f *Fault) before(c Call) (int64, error) {
 	if f.cfg.Hook != nil {
 		if err := f.cfg.Hook(c); err != nil {
-			return err, -1
+			return -1, err
 		}
 	}
 	return f.chance(c)
 }
 
 func (f *Fault) read(p []byte, off int64, now bool) (int, error) {
-	if err, _ := f.before(Call{Read, off, int64(len(p)), now}); err != nil {
+	if _, err := f.before(Call{Read, off, int64(len(p)), now}); err != nil {
 		return 0, err
 	}
 	return f.Store.ReadAt(p, off)
 }
 
 func (f *Fault) write(p []byte, off int64, now bool) (int, error) {
-	err, short := f.before(Call{Write, off, int64(len(p)), now})
+	short, err := f.before(Call{Write, off, int64(len(p)), now})
 	if short >= 0 {
 		p = p[:min(short, int64(len(p)))]
 	} else if err != nil {
@@ -134,7 +134,7 @@ func (f *Fault) WriteAt(p []byte, off int64) (int, error) { return f.write(p, of
 
 // Sync implements store.Store.
 func (f *Fault) Sync() error {
-	if err, _ := f.before(Call{Op: Sync}); err != nil {
+	if _, err := f.before(Call{Op: Sync}); err != nil {
 		return err
 	}
 	return f.Store.Sync()
@@ -142,7 +142,7 @@ func (f *Fault) Sync() error {
 
 // Trim implements store.Store.
 func (f *Fault) Trim(off, n int64) error {
-	if err, _ := f.before(Call{Op: Trim, Off: off, Len: n}); err != nil {
+	if _, err := f.before(Call{Op: Trim, Off: off, Len: n}); err != nil {
 		return err
 	}
 	return f.Store.Trim(off, n)
@@ -162,7 +162,7 @@ func (f *Fault) WriteNow(p []byte, off int64) error {
 
 // SyncNow implements store.Prompt.
 func (f *Fault) SyncNow() error {
-	if err, _ := f.before(Call{Op: Sync, Now: true}); err != nil {
+	if _, err := f.before(Call{Op: Sync, Now: true}); err != nil {
 		return err
 	}
 	return f.Store.Sync()

@@ -1,0 +1,176 @@
+package target
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"aoe/frame"
+	"aoe/target/store"
+)
+
+// Defaults of Config.
+const (
+	// DefaultBufferCount keeps half a megabyte of 8 KiB requests under way for
+	// each disk, four tenths of a millisecond of 10 Gbit/s, and is twice the
+	// depth at which a disk in memory is as fast as it gets.
+	DefaultBufferCount = 64
+	// DefaultWorkers is how many requests of a disk wait for the device at
+	// once. Writes that wait for a sync need none.
+	DefaultWorkers = 8
+	// DefaultBatch frames are taken from a link at a time: as many as one
+	// initiator may send.
+	DefaultBatch = 64
+	// DefaultMaxMTU is that of jumbo frames.
+	DefaultMaxMTU = 9000
+	// DefaultWatch is how long a disk that has grown remains unnoticed.
+	DefaultWatch = time.Second
+	// DefaultWildcardReplies a second are enough for sixty discoveries of
+	// sixteen disks.
+	DefaultWildcardReplies = 1000
+)
+
+// Config is what holds for all disks and links of a server. The zero value is
+// good.
+type Config struct {
+	// BufferCount is the number of requests that each disk advertises to hold,
+	// for all initiators together; twice as many are reserved. Zero means
+	// DefaultBufferCount; negative, or more than 32767, is refused.
+	BufferCount int
+	// Workers of each disk wait for its device. Zero means DefaultWorkers;
+	// negative is refused.
+	Workers int
+	// Batch is the most frames taken from a link at a time. Zero means
+	// DefaultBatch; negative is refused.
+	Batch int
+	// MaxMTU is the largest MTU of a link that is made use of: what a buffer
+	// holds. Zero means DefaultMaxMTU; less than 1500, which every config
+	// reply needs, is refused.
+	MaxMTU int
+	// WildcardReplies a second is the most that requests to a wildcard address
+	// are answered with on each link, in answers of disks: one frame with a
+	// forged sender makes every disk send one (H22). Zero means
+	// DefaultWildcardReplies; negative means no limit.
+	WildcardReplies int
+	// Watch is the time between looks at the sizes and failures of disks.
+	// Zero means DefaultWatch; negative never looks, and logs no failures.
+	Watch time.Duration
+	// Keeper keeps what was set over the wire through a restart. Nil keeps
+	// it in memory only.
+	Keeper Keeper
+	// Log is told of events: disks, links, failures; never of frames. Nil
+	// tells nobody.
+	Log *slog.Logger
+}
+
+// withDefaults fills in what is zero and refuses what cannot be.
+func (c Config) withDefaults() (Config, error) {
+	for _, f := range []struct {
+		name     string
+		v        *int
+		def, min int
+		max      int
+	}{
+		{"BufferCount", &c.BufferCount, DefaultBufferCount, 1, 1<<15 - 1},
+		{"Workers", &c.Workers, DefaultWorkers, 1, 1024},
+		{"Batch", &c.Batch, DefaultBatch, 1, 4096},
+		{"MaxMTU", &c.MaxMTU, DefaultMaxMTU, 1500, 1<<16 - 1},
+	} {
+		if *f.v == 0 {
+			*f.v = f.def
+		}
+		if *f.v < f.min || *f.v > f.max {
+			return c, fmt.Errorf("target: %s is %d: want %d to %d, or 0 for %d", f.name, *f.v, f.min, f.max, f.def)
+		}
+	}
+	if c.WildcardReplies == 0 {
+		c.WildcardReplies = DefaultWildcardReplies
+	}
+	if c.Watch == 0 {
+		c.Watch = DefaultWatch
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// A Mode is what a disk promises of a write that it has answered.
+type Mode uint8
+
+const (
+	// WriteThrough: it is on stable storage.
+	WriteThrough Mode = iota
+	// WriteBack: it will be after the next flush.
+	WriteBack
+)
+
+func (m Mode) String() string {
+	switch m {
+	case WriteThrough:
+		return "write-through"
+	case WriteBack:
+		return "write-back"
+	}
+	return fmt.Sprintf("Mode(%d)", uint8(m))
+}
+
+// MarshalText makes a Mode a readable string in JSON.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// A Disk says what to serve, and as what. Addr and Store are required.
+type Disk struct {
+	// Addr is the disk's own; a wildcard is refused.
+	Addr frame.Addr
+	// Store is what the disk is made of. The server owns it from when AddDisk
+	// has returned nil, and closes it when the disk is removed.
+	Store store.Store
+	// Mode is what an answered write is worth. Zero is WriteThrough.
+	Mode Mode
+	// ReadOnly refuses writes, also if the store could take them.
+	ReadOnly bool
+	// Serial is what IDENTIFY tells, at most 20 printable characters. Empty
+	// derives it from the store's identity, so that every server of the same
+	// store says the same; a store without identity gets its address.
+	Serial string
+	// Model is what IDENTIFY tells, at most 40 printable characters. Empty
+	// means "AoE disk".
+	Model string
+	// ConfigString is the disk's config string, as long as none was set over
+	// the wire and kept. At most 1024 bytes.
+	ConfigString []byte
+}
+
+func (d Disk) validate() error {
+	switch {
+	case d.Addr.IsWildcard():
+		return fmt.Errorf("target: a disk cannot have the address %s: 65535 and 255 are wildcards", d.Addr)
+	case d.Store == nil:
+		return fmt.Errorf("target: %s has no store", d.Addr)
+	case d.Mode > WriteBack:
+		return fmt.Errorf("target: %s: there is no %s", d.Addr, d.Mode)
+	case len(d.ConfigString) > frame.MaxConfigString:
+		return fmt.Errorf("target: %s: the config string has %d bytes: at most %d", d.Addr, len(d.ConfigString), frame.MaxConfigString)
+	}
+	if err := printable(d.Serial, frame.SerialLen); err != nil {
+		return fmt.Errorf("target: %s: serial %w", d.Addr, err)
+	}
+	if err := printable(d.Model, frame.ModelLen); err != nil {
+		return fmt.Errorf("target: %s: model %w", d.Addr, err)
+	}
+	return nil
+}
+
+// printable refuses what would not survive IDENTIFY: "characters shall be
+// limited to 20h to 7Eh" (ATA8-ACS, 3.4.9).
+func printable(s string, most int) error {
+	if len(s) > most {
+		return fmt.Errorf("%q has %d characters: at most %d", s, len(s), most)
+	}
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return fmt.Errorf("%q: only printable ASCII", s)
+		}
+	}
+	return nil
+}

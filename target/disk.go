@@ -1,0 +1,209 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"aoe/frame"
+	"aoe/target/store"
+)
+
+// A disk is a Disk being served. Requests come in from the receive goroutines
+// of all ports and from its workers, which meet under mu for as long as it takes
+// to look at the active requests.
+type disk struct {
+	addr     frame.Addr
+	store    store.Store
+	prompt   store.Prompt // nil if the store always waits
+	info     store.Info   // as of AddDisk
+	mode     Mode
+	readOnly bool
+	serial   string
+	model    string
+	buffers  int // that it advertises
+	keeper   Keeper
+
+	queue   chan *request // may be carried out now
+	workers sync.WaitGroup
+	drained chan struct{} // closed when it is closing and nothing is under way
+
+	mu       sync.Mutex
+	sectors  uint64
+	trim     bool
+	identify [frame.IdentifyLen]byte
+	settings *Settings // never changed, only replaced
+	seq      uint64
+	active   []*request
+	free     []*request // with their buffers
+	shares   shares
+	closing  bool
+	failed   error // of the first sync that failed: what it lost nobody knows
+	broken   error // of the latest read or write that failed
+	counts   DiskCounts
+	syncing  bool
+	unsynced []*request // written or asked to be flushed, waiting for the next sync
+
+	// commit belongs to the worker that syncs: see commit.
+	commit struct {
+		batch  []*request
+		frames [][]byte
+	}
+}
+
+// newDisk reserves all that the disk will need, and asks the store and the
+// keeper what they know.
+func newDisk(cfg Config, c Disk) (*disk, error) {
+	size, err := c.Store.Size()
+	if err != nil {
+		return nil, fmt.Errorf("target: %s: %w", c.Addr, err)
+	}
+	sectors := uint64(size / frame.SectorSize)
+	if sectors == 0 || sectors > frame.MaxSectors {
+		return nil, fmt.Errorf("target: %s: %d bytes cannot be a disk: at least %d, at most 2^48-1 sectors", c.Addr, size, frame.SectorSize)
+	}
+	kept := Settings{ConfigString: c.ConfigString}
+	if cfg.Keeper != nil {
+		k, err := cfg.Keeper.Load(c.Addr)
+		switch {
+		case err == nil:
+			kept = k
+		case !errors.Is(err, ErrNothingKept):
+			return nil, fmt.Errorf("target: %s: %w", c.Addr, err)
+		}
+	}
+	if err := kept.validate(); err != nil {
+		return nil, fmt.Errorf("target: %s: %w", c.Addr, err)
+	}
+	reserved := 2 * cfg.BufferCount
+	d := &disk{
+		addr: c.Addr, store: c.Store, info: c.Store.Info(), mode: c.Mode,
+		serial: c.Serial, model: c.Model,
+		buffers:  cfg.BufferCount,
+		keeper:   cfg.Keeper,
+		queue:    make(chan *request, reserved),
+		drained:  make(chan struct{}),
+		settings: kept.clone(),
+		active:   make([]*request, 0, reserved),
+		free:     make([]*request, reserved),
+		shares:   newShares(reserved),
+		unsynced: make([]*request, 0, reserved),
+	}
+	d.readOnly = c.ReadOnly || d.info.ReadOnly
+	d.prompt, _ = c.Store.(store.Prompt)
+	d.commit.batch = make([]*request, 0, reserved)
+	d.commit.frames = make([][]byte, 0, reserved)
+	if d.serial == "" {
+		d.serial = serialOf(d.info.Identity, d.addr)
+	}
+	if d.model == "" {
+		d.model = defaultModel
+	}
+	for i, b := range newBuffers(reserved, cfg.MaxMTU) {
+		d.free[i] = &request{buf: b}
+	}
+	d.resizeLocked(sectors, d.canTrim())
+	for range cfg.Workers {
+		d.workers.Go(d.work)
+	}
+	return d, nil
+}
+
+// holdLocked makes r, whose frame is in *slot, a request of its own that can
+// wait: it takes the buffer along and leaves an empty one in *slot. It returns
+// nil when there is no buffer, or none for this initiator (H7, H23).
+func (d *disk) holdLocked(r *request, slot *[]byte) *request {
+	if len(d.free) == 0 || !d.shares.take(r.src, d.seq) {
+		d.counts.Overflow++
+		return nil
+	}
+	h := d.free[len(d.free)-1]
+	d.free = d.free[:len(d.free)-1]
+	h.claim, h.held = r.claim, true
+	h.buf, *slot = full(*slot), h.buf
+	d.counts.HeldMost = max(d.counts.HeldMost, uint64(cap(d.queue)-len(d.free)))
+	return h
+}
+
+// releaseLocked takes back a held request that was answered.
+func (d *disk) releaseLocked(r *request) {
+	if !r.held {
+		panic("target: a request released that was not held")
+	}
+	d.shares.give(r.src)
+	r.claim, r.held, r.one[0] = claim{}, false, nil
+	d.free = append(d.free, r)
+	d.drainedLocked()
+}
+
+// drainedLocked notices the end of the last request of a disk that is closing.
+func (d *disk) drainedLocked() {
+	if d.closing && len(d.active) == 0 && len(d.free) == cap(d.queue) {
+		select {
+		case <-d.drained:
+		default:
+			close(d.drained)
+		}
+	}
+}
+
+// resizeLocked takes over a new size, in the answer to IDENTIFY too.
+func (d *disk) resizeLocked(sectors uint64, trim bool) {
+	d.sectors, d.trim = sectors, trim
+	frame.Identify{
+		Serial:             d.serial,
+		Firmware:           firmware,
+		Model:              d.model,
+		Sectors:            sectors,
+		WriteCache:         d.mode == WriteBack && !d.readOnly,
+		Flush:              true,
+		FlushExt:           true,
+		Trim:               trim,
+		PhysicalSectorSize: d.info.PhysicalBlock,
+	}.Append(d.identify[:0])
+}
+
+// canTrim asks anew: a file system may turn out not to do it.
+func (d *disk) canTrim() bool { return !d.readOnly && d.store.Info().Trim }
+
+// failLocked remembers that a sync failed, for good (H17).
+func (d *disk) failLocked(err error) {
+	d.counts.SyncErrors++
+	if d.failed == nil {
+		d.failed = err
+	}
+}
+
+// close ends the disk: what is under way is carried out and answered, what
+// comes later finds no disk. The store is synced, because a write-back disk owes
+// that to those who did not flush, and closed.
+func (d *disk) close() error {
+	d.mu.Lock()
+	d.closing = true
+	d.drainedLocked()
+	d.mu.Unlock()
+	<-d.drained    // nothing will be queued any more,
+	close(d.queue) // so the workers can end,
+	d.workers.Wait()
+	err := error(nil) // and nobody uses the store.
+	if !d.readOnly {
+		err = d.store.Sync()
+	}
+	if err = errors.Join(err, d.store.Close()); err != nil {
+		return fmt.Errorf("target: closing %s: %w", d.addr, err)
+	}
+	return nil
+}
+
+func (d *disk) sectorsNow() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sectors
+}
+
+// settingsNow are the settings as of now.
+func (d *disk) settingsNow() *Settings {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.settings
+}

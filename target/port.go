@@ -1,0 +1,193 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"aoe/frame"
+	"aoe/frame/link"
+)
+
+// replyBatch answers are sent together. More saves system calls, fewer let the
+// initiator go on sooner; measured best on two processors with both sides on
+// them.
+const replyBatch = 16
+
+// spares is how many copies of a request to a wildcard are answered together.
+const spares = 16
+
+// announcePause is the least time between two announcements of everything on
+// a link, so that one which flaps does not flood its segment.
+const announcePause = 250 * time.Millisecond
+
+// A port is a link being served. All of it belongs to the goroutine in receive,
+// except where it says otherwise.
+type port struct {
+	server *Server
+	link   link.Link // Send, State, Stats and Wake are anybody's
+
+	state   link.State
+	sectors int // most in a frame
+
+	frames  [][]byte // lent to Recv; each is a whole buffer as far as its capacity goes
+	spare   [][]byte // copies of a request to a wildcard
+	copies  int      // of spare that are in replies
+	replies [][]byte
+	inline  request // the one being carried out here
+
+	wildcard  bucket
+	announce  bool // everything is to be announced
+	announced time.Time
+
+	counts PortCounts
+
+	mu        sync.Mutex
+	published PortCounts // a copy of counts for Stats
+	ended     error      // why receive returned
+}
+
+func newPort(s *Server, l link.Link) *port {
+	bufs := newBuffers(s.cfg.Batch+spares, s.cfg.MaxMTU)
+	p := &port{
+		server:   s,
+		link:     l,
+		frames:   bufs[:s.cfg.Batch:s.cfg.Batch],
+		spare:    bufs[s.cfg.Batch:],
+		replies:  make([][]byte, 0, replyBatch+1),
+		wildcard: bucket{rate: s.cfg.WildcardReplies},
+	}
+	p.inline.port = p
+	p.changed(l.State())
+	return p
+}
+
+// receive serves the link until it is told to stop, or the link has failed.
+func (p *port) receive(stop <-chan struct{}) error {
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		n, err := p.link.Recv(p.frames, p.patience())
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return fmt.Errorf("target: link %s: %w", p.state.Name, err)
+		}
+		if st := p.link.State(); st.Generation != p.state.Generation {
+			p.changed(st)
+		}
+		for i := range n {
+			p.frame(&p.frames[i])
+			if len(p.replies) >= replyBatch {
+				p.flush()
+			}
+		}
+		p.flush()
+		p.publish()
+		if p.announce {
+			p.announceAll(time.Now())
+		}
+	}
+}
+
+// patience is how long Recv may wait: for ever, unless something has to be
+// announced when the pause is over.
+func (p *port) patience() time.Duration {
+	if !p.announce {
+		return -1
+	}
+	return max(announcePause-time.Since(p.announced), 0)
+}
+
+// flush sends the answers. Their buffers are free afterwards.
+func (p *port) flush() {
+	if len(p.replies) == 0 {
+		return
+	}
+	p.counts.Replies += uint64(len(p.replies))
+	p.link.Send(p.replies) // what cannot be sent is lost, and counted by the link
+	clear(p.replies)
+	p.replies, p.copies = p.replies[:0], 0
+}
+
+func (p *port) publish() {
+	p.mu.Lock()
+	p.published = p.counts
+	p.mu.Unlock()
+}
+
+// changed takes over a new state of the link. Initiators are told when there is
+// something they have not heard: the size of frames, another MAC, or that the
+// link is back (H16, H19).
+func (p *port) changed(st link.State) {
+	p.state = st
+	p.sectors = p.sectorsOf(st)
+	p.announce = st.Up
+	p.server.note(event{what: linkChanged, port: p, state: st})
+}
+
+// sectorsOf is how many sectors a frame holds on the link in state st. Anybody
+// may ask.
+func (p *port) sectorsOf(st link.State) int {
+	return frame.SectorsPerFrame(min(st.MTU, p.server.cfg.MaxMTU))
+}
+
+// frame looks at the frame in *slot. Its answer, if it is ready, is added to
+// replies and keeps the slot until flush; a request that has to wait takes the
+// buffer along and leaves another.
+func (p *port) frame(slot *[]byte) {
+	p.counts.Frames++
+	h, _, err := frame.Parse(*slot)
+	switch {
+	case errors.Is(err, frame.ErrEtherType):
+		p.counts.Foreign++
+	case err != nil:
+		p.counts.Runts++
+	case h.IsResponse() || h.Src.IsMulticast() || h.Src == p.state.MAC:
+		// "The response flag is clear in a request" (AoEr11, 2.2). Nobody
+		// has a group for an address, and we do not ask ourselves (H14).
+		p.counts.Forged++
+	case h.Dst != p.state.MAC && h.Dst != frame.Broadcast:
+		p.counts.Misdirected++
+	case h.Addr.IsWildcard():
+		p.everyone(*slot, h)
+	default:
+		d := p.server.disk(h.Addr)
+		if d == nil {
+			p.counts.NoDisk++
+			return
+		}
+		if reply := p.request(d, slot, h); reply != nil {
+			p.replies = append(p.replies, reply)
+		}
+	}
+}
+
+// everyone puts the request b to each disk that its wildcard covers, in the
+// order of their addresses: a copy for each, because each is answered.
+func (p *port) everyone(b []byte, h frame.Header) {
+	for _, d := range p.server.all() {
+		if !h.Addr.Covers(d.addr) {
+			continue
+		}
+		if !p.wildcard.take(time.Now) {
+			p.counts.Limited++
+			return
+		}
+		if p.copies == len(p.spare) {
+			p.flush()
+		}
+		slot := &p.spare[p.copies]
+		*slot = full(*slot)[:copy(full(*slot), b)]
+		if reply := p.request(d, slot, h); reply != nil {
+			p.replies = append(p.replies, reply)
+			p.copies++
+		}
+	}
+}

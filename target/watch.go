@@ -1,0 +1,153 @@
+package target
+
+import (
+	"log/slog"
+	"time"
+
+	"aoe/frame"
+	"aoe/frame/link"
+)
+
+// An event is something to be logged. The goroutines that serve make events and
+// leave the writing, which may block, to the watcher.
+type event struct {
+	what  happening
+	disk  *disk
+	port  *port
+	state link.State
+	err   error
+}
+
+type happening uint8
+
+const (
+	diskAdded happening = iota
+	diskRemoved
+	linkChanged
+	linkEnded
+)
+
+// note leaves an event to the watcher. One that finds no room is lost: the
+// state it told of is in Stats.
+func (s *Server) note(e event) {
+	select {
+	case s.events <- e:
+	default:
+	}
+}
+
+// watch logs events, and looks after the disks from time to time, until stop.
+func (s *Server) watch(stop <-chan struct{}) {
+	var tick <-chan time.Time
+	if s.cfg.Watch > 0 {
+		t := time.NewTicker(s.cfg.Watch)
+		defer t.Stop()
+		tick = t.C
+	}
+	told := map[*disk]DiskCounts{}
+	for {
+		select {
+		case <-stop:
+			s.logPending()
+			return
+		case e := <-s.events:
+			s.log(e)
+		case <-tick:
+			for _, d := range s.all() {
+				s.look(d)
+				told[d] = s.logFailures(d, told[d])
+			}
+			for d := range told {
+				if s.disk(d.addr) != d {
+					delete(told, d)
+				}
+			}
+		}
+	}
+}
+
+// logPending writes what is left when the server stops.
+func (s *Server) logPending() {
+	for {
+		select {
+		case e := <-s.events:
+			s.log(e)
+		default:
+			return
+		}
+	}
+}
+
+func (s *Server) log(e event) {
+	switch e.what {
+	case diskAdded:
+		d := e.disk
+		s.cfg.Log.Info("serving", "disk", d.addr.String(), "store", d.info.Name, "sectors", d.sectorsNow(),
+			"serial", d.serial, "mode", d.mode.String(), "readOnly", d.readOnly)
+		if d.info.Tail > 0 {
+			s.cfg.Log.Warn("the end of the store is not a whole sector and not served",
+				"disk", d.addr.String(), "bytes", d.info.Tail)
+		}
+	case diskRemoved:
+		s.cfg.Log.Info("no longer serving", "disk", e.disk.addr.String(), errAttr(e.err))
+	case linkChanged:
+		s.cfg.Log.Info("link", "name", e.state.Name, "mac", e.state.MAC.String(), "mtu", e.state.MTU,
+			"up", e.state.Up, "sectors", e.port.sectorsOf(e.state))
+	case linkEnded:
+		s.cfg.Log.Error("link failed", "name", e.port.link.State().Name, errAttr(e.err))
+	}
+}
+
+func errAttr(err error) slog.Attr {
+	if err == nil {
+		return slog.Attr{} // is left out
+	}
+	return slog.String("error", err.Error())
+}
+
+// look notices that a store has another size, or that it turned out not to
+// trim, and tells everyone (H16). A disk that shrinks refuses what is behind its
+// end from then on.
+func (s *Server) look(d *disk) {
+	size, err := d.store.Size()
+	if err != nil {
+		d.mu.Lock()
+		d.broken = err
+		d.counts.SizeErrors++
+		d.mu.Unlock()
+		return
+	}
+	sectors, trim := uint64(min(size/frame.SectorSize, frame.MaxSectors)), d.canTrim()
+	d.mu.Lock()
+	before := d.sectors
+	changed := sectors != before || trim != d.trim
+	if changed {
+		d.resizeLocked(sectors, trim)
+	}
+	d.mu.Unlock()
+	if changed {
+		s.cfg.Log.Info("disk changed", "disk", d.addr.String(), "sectors", sectors, "before", before, "trim", trim)
+		s.announce(d)
+	}
+}
+
+// logFailures tells what has failed since told.
+func (s *Server) logFailures(d *disk, told DiskCounts) DiskCounts {
+	d.mu.Lock()
+	now, failed, broken := d.counts, d.failed, d.broken
+	d.mu.Unlock()
+	if now.SyncErrors != told.SyncErrors {
+		s.cfg.Log.Error("a sync failed: writes were lost; all writes and flushes fail until the disk is added anew",
+			"disk", d.addr.String(), errAttr(failed))
+	}
+	count := func(c DiskCounts) uint64 { return c.ReadErrors + c.WriteErrors + c.KeepErrors + c.SizeErrors }
+	if count(now) != count(told) {
+		s.cfg.Log.Error("the store failed", "disk", d.addr.String(), "reads", now.ReadErrors-told.ReadErrors,
+			"writes", now.WriteErrors-told.WriteErrors, "edits", now.KeepErrors-told.KeepErrors,
+			"size", now.SizeErrors-told.SizeErrors, errAttr(broken))
+	}
+	if n := now.Overflow - told.Overflow; n > 0 {
+		s.cfg.Log.Warn("requests dropped for want of a buffer", "disk", d.addr.String(), "requests", n)
+	}
+	return now
+}
