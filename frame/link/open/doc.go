@@ -1,0 +1,2 @@
+// Package open opens the best link that the platform has.
+package open
