@@ -81,7 +81,7 @@ EXIT STATUS
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newDetach(), newStat(), newVersion(),
+		newServe(), newDetach(), newStat(), newVersion(),
 	)
 	usageErrors(root)
 	return root

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"aoe/cmd/internal/exit"
+	"aoe/cmd/internal/keep"
+	"aoe/cmd/internal/show"
+	"aoe/frame"
+	"aoe/target"
+	"aoe/target/store"
+)
+
+// A serveConfig is the command line of aoe serve.
+type serveConfig struct {
+	interfaces []string
+	linkKind   string
+	disks      []served
+
+	readOnly        bool
+	offset, length  sizeFlag
+	mode            string
+	serial          string
+	buffers         int
+	workers         int
+	state           string
+	refuseEdits     bool
+	wildcardReplies int
+	verbose         bool
+}
+
+// A served is one ADDRESS PATH of the command line.
+type served struct {
+	addr frame.Addr
+	path string
+}
+
+func newServe() *cobra.Command {
+	var c serveConfig
+	cmd := &cobra.Command{
+		Use:   "serve -i INTERFACE... ADDRESS PATH [ADDRESS PATH...]",
+		Short: "Serve files and block devices as AoE disks",
+		Long: `Serve each PATH, a regular file or a block device, as the disk ADDRESS (e1.2:
+shelf 1, slot 2) on all given interfaces, until SIGINT or SIGTERM. Requests that
+were received are answered before it ends.
+
+A write is answered when it is on stable storage, and a FLUSH is a real
+fdatasync. With --mode write-back a write is answered when the kernel has it, and
+IDENTIFY says that there is a write cache; Linux's own AoE driver never sends a
+FLUSH, so keep write-through for it. When a sync fails, nobody knows which writes
+were lost: the disk then refuses writes until it is served anew.
+
+A file may be sparse, and a TRIM punches a hole into it. A file that is served for
+writing is locked against being served twice. --offset, --length, --read-only,
+--mode and --serial apply to all disks of the command line.
+
+Anybody who can send a frame can read and write the disks, and edit their config
+string, mask and reserve list: AoE has no authentication. --refuse-edits refuses
+the edits. --state keeps what was edited through a restart.
+
+EXIT STATUS
+  0  ended by a signal, everything answered and synced
+  1  something failed
+  2  the command line was not understood`,
+		Example: `  # A file on one interface
+  truncate -s 10G disk.img
+  aoe serve -i eth1 e1.1 disk.img
+
+  # Two disks on two interfaces, as one target with two paths
+  aoe serve -i eth1 -i eth2 e1.1 disk.img e1.2 /dev/sdb
+
+  # A partition-like window of a device, for reading only
+  aoe serve -i eth1 --read-only --offset 1M --length 512M e1.3 /dev/sdc`,
+		Args: func(_ *cobra.Command, args []string) (err error) {
+			c.disks, err = parseServed(args)
+			return err
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			return serve(ctx, c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	interfacesFlag(f, &c.interfaces)
+	linkFlag(f, &c.linkKind)
+	f.BoolVarP(&c.readOnly, "read-only", "r", false, "refuse writes")
+	f.VarP(&c.offset, "offset", "o", "bytes at the start of the file that are not served")
+	f.VarP(&c.length, "length", "l", "bytes to serve (default all behind the offset)")
+	f.StringVar(&c.mode, "mode", "write-through", "what an answered write is worth: write-through or write-back")
+	f.StringVar(&c.serial, "serial", "", "serial number (default derived from the file, same for every server of it)")
+	f.IntVarP(&c.buffers, "buffers", "b", 0, fmt.Sprintf("buffer count to advertise (default %d)", target.DefaultBufferCount))
+	f.IntVar(&c.workers, "workers", 0, fmt.Sprintf("requests of a disk that wait for its device at once (default %d)", target.DefaultWorkers))
+	f.StringVar(&c.state, "state", "", "directory that keeps config strings, masks and reserve lists through a restart")
+	f.BoolVar(&c.refuseEdits, "refuse-edits", false, "refuse to edit config string, mask and reserve list over the wire")
+	f.IntVar(&c.wildcardReplies, "discovery-replies", 0, fmt.Sprintf("answers a second to requests for every disk (default %d, negative: no limit)", target.DefaultWildcardReplies))
+	f.BoolVarP(&c.verbose, "verbose", "v", false, "log disks and links that come, change and go; failures are always logged")
+	return cmd
+}
+
+// parseServed reads the ADDRESS PATH pairs.
+func parseServed(args []string) ([]served, error) {
+	if len(args) == 0 || len(args)%2 != 0 {
+		return nil, exit.Usagef("want pairs of an address and a path, as in: e1.1 disk.img")
+	}
+	var all []served
+	for i := 0; i < len(args); i += 2 {
+		addr, err := parseAddr(args[i])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, served{addr, args[i+1]})
+	}
+	return all, nil
+}
+
+func (c serveConfig) target(log io.Writer) (target.Config, error) {
+	level := slog.LevelWarn
+	if c.verbose {
+		level = slog.LevelInfo
+	}
+	cfg := target.Config{
+		BufferCount: c.buffers, Workers: c.workers, WildcardReplies: c.wildcardReplies,
+		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
+	}
+	switch {
+	case c.refuseEdits && c.state != "":
+		return cfg, exit.Usagef("--refuse-edits leaves nothing for --state to keep: give one of them")
+	case c.refuseEdits:
+		cfg.Keeper = keep.Refuse()
+	case c.state != "":
+		dir, err := keep.Open(c.state)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Keeper = dir
+	}
+	return cfg, nil
+}
+
+// serve runs until ctx is done.
+func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) error {
+	mode, err := parseMode(c.mode)
+	if err != nil {
+		return err
+	}
+	if c.serial != "" && len(c.disks) > 1 {
+		return exit.Usagef("--serial gives %d disks one serial number: initiators would take them for one", len(c.disks))
+	}
+	if len(c.interfaces) == 0 {
+		return exit.Usagef("no interface: say -i eth1")
+	}
+	cfg, err := c.target(stderr)
+	if err != nil {
+		return err
+	}
+	s, err := target.New(cfg)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(c.addDisks(s, mode), c.addLinks(s)); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	if err := printServed(stdout, s.Stats()); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return s.Serve(ctx)
+}
+
+func (c serveConfig) addDisks(s *target.Server, mode target.Mode) error {
+	for _, d := range c.disks {
+		st, err := store.Open(store.Config{Path: d.path, Offset: int64(c.offset), Length: int64(c.length), ReadOnly: c.readOnly})
+		if err != nil {
+			return err
+		}
+		err = s.AddDisk(target.Disk{Addr: d.addr, Store: st, Mode: mode, ReadOnly: c.readOnly, Serial: c.serial})
+		if err != nil {
+			return errors.Join(err, st.Close())
+		}
+	}
+	return nil
+}
+
+func (c serveConfig) addLinks(s *target.Server) error {
+	for _, name := range c.interfaces {
+		l, err := openLink(name, c.linkKind)
+		if err != nil {
+			return err
+		}
+		if err := s.AddLink(l); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
+	return nil
+}
+
+func parseMode(s string) (target.Mode, error) {
+	for _, m := range []target.Mode{target.WriteThrough, target.WriteBack} {
+		if m.String() == s {
+			return m, nil
+		}
+	}
+	return 0, exit.Usagef("--mode %q: want write-through or write-back", s)
+}
+
+// printServed says what is served, where and how large, as vblade does.
+func printServed(w io.Writer, st target.Stats) error {
+	disks := show.NewTable("", ">", "", "")
+	for _, d := range st.Disks {
+		how := d.Mode.String()
+		if d.ReadOnly {
+			how = "read-only"
+		}
+		disks.Row(d.Addr.String(), show.Gigabytes(int64(d.Sectors)*frame.SectorSize), d.Name,
+			fmt.Sprintf("%s, serial %s, %d buffers", how, d.Serial, d.BufferCount))
+	}
+	if err := disks.Print(w); err != nil {
+		return err
+	}
+	links := show.NewTable("", "", "", "")
+	for _, l := range st.Links {
+		state := fmt.Sprintf("MTU %d, %d sectors in a frame", l.MTU, l.Sectors)
+		if !l.Up {
+			state += ", down"
+		}
+		links.Row("on "+l.Name, l.MAC.String(), state)
+	}
+	return links.Print(w)
+}
