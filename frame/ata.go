@@ -176,10 +176,11 @@ func ParseATA(arg []byte) (ATA, []byte, error) {
 // Data cuts the n sectors of data out of what ParseATA returned behind the
 // argument, or refuses a frame that promises more than it holds (H9).
 func Data(rest []byte, n int) ([]byte, error) {
-	if len(rest) < n*SectorSize {
+	n *= SectorSize
+	if len(rest) < n {
 		return nil, ErrShort
 	}
-	return rest[:n*SectorSize], nil
+	return rest[:n:n], nil
 }
 
 // Append encodes a behind b, which must end with a header. An LBA of more than
@@ -225,7 +226,10 @@ func ParseTrimRange(data []byte, i int) TrimRange {
 	return TrimRange{LBA: v & mask48, Sectors: uint16(v >> 48)}
 }
 
-// Append encodes r behind b.
+// Append encodes r behind b. An LBA of more than 48 bits panics, see NewATA.
 func (r TrimRange) Append(b []byte) []byte {
-	return binary.LittleEndian.AppendUint64(b, r.LBA&mask48|uint64(r.Sectors)<<48)
+	if r.LBA > mask48 {
+		panic("frame: LBA of more than 48 bits")
+	}
+	return binary.LittleEndian.AppendUint64(b, r.LBA|uint64(r.Sectors)<<48)
 }

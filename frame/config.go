@@ -53,7 +53,7 @@ func ParseConfig(arg []byte) (Config, error) {
 		SectorCount: arg[4],
 		Version:     arg[5] >> 4,
 		Sub:         aoe.ConfigCommand(arg[5] & 0x0f),
-		String:      arg[configLen : configLen+n],
+		String:      arg[configLen : configLen+n : configLen+n],
 	}, nil
 }
 

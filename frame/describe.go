@@ -123,10 +123,11 @@ var statusBits = [...]struct {
 
 func describeConfig(dst []byte, h Header, arg []byte) ([]byte, error) {
 	c, err := ParseConfig(arg)
-	dst = append(dst, "config "...)
+	dst = append(dst, "config"...)
 	if err != nil {
 		return dst, err
 	}
+	dst = append(dst, ' ')
 	dst = append(dst, strings.TrimPrefix(c.Sub.String(), "ConfigCommand")...)
 	if h.IsResponse() {
 		dst = fmt.Appendf(dst, ": buffers %d, firmware %#04x, sectors %d,", c.BufferCount, c.Firmware, c.SectorCount)
@@ -143,10 +144,11 @@ func describeMask(dst []byte, h Header, arg []byte) ([]byte, error) {
 		parse = ParseMaskReply
 	}
 	m, err := parse(arg)
-	dst = append(dst, "mask "...)
+	dst = append(dst, "mask"...)
 	if err != nil {
 		return dst, err
 	}
+	dst = append(dst, ' ')
 	dst = append(dst, strings.TrimPrefix(m.Sub.String(), "MACMaskCommand")...)
 	if h.IsResponse() && m.Error != 0 {
 		dst = append(dst, ": "...)
@@ -168,10 +170,11 @@ func describeMask(dst []byte, h Header, arg []byte) ([]byte, error) {
 
 func describeReserve(dst []byte, arg []byte) ([]byte, error) {
 	r, err := ParseReserve(arg)
-	dst = append(dst, "reserve "...)
+	dst = append(dst, "reserve"...)
 	if err != nil {
 		return dst, err
 	}
+	dst = append(dst, ' ')
 	dst = append(dst, strings.TrimPrefix(r.Sub.String(), "ReserveReleaseCommand")...)
 	for i := range r.Len() {
 		if i == maxListed {

@@ -41,7 +41,7 @@ func ParseMask(arg []byte) (Mask, error) {
 	if len(rest) < n {
 		return Mask{}, ErrShort
 	}
-	m.directives = rest[:n]
+	m.directives = rest[:n:n]
 	return m, nil
 }
 

@@ -31,7 +31,7 @@ func ParseReserve(arg []byte) (Reserve, error) {
 	if len(arg) < reserveLen+n {
 		return Reserve{}, ErrShort
 	}
-	r.macs = arg[reserveLen : reserveLen+n]
+	r.macs = arg[reserveLen : reserveLen+n : reserveLen+n]
 	return r, nil
 }
 
@@ -39,7 +39,7 @@ func ParseReserve(arg []byte) (Reserve, error) {
 func (r Reserve) Len() int { return len(r.macs) / macLen }
 
 // At is the i-th MAC of the list.
-func (r Reserve) At(i int) MAC { return MAC(r.macs[i*macLen:][:macLen]) }
+func (r Reserve) At(i int) MAC { return MAC(r.macs[i*macLen : (i+1)*macLen]) }
 
 // Append encodes the fixed part of r behind b, which must end with a header;
 // Count MACs follow with MAC.Append.
