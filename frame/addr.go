@@ -10,7 +10,7 @@ import (
 )
 
 // The wildcards of an address. They are independent of each other: shelf 7 and
-// any slot is every disk of shelf 7 (AoEr11, section 2.5).
+// any slot is every disk of shelf 7 (AoEr11, section 2).
 const (
 	AnyShelf = aoe.BroadcastMajor
 	AnySlot  = aoe.BroadcastMinor

@@ -6,8 +6,14 @@
 // A frame is parsed once, at the edge, into values: [Parse] gives the [Header]
 // and the argument bytes, and [ParseATA], [ParseConfig], [ParseMask] or
 // [ParseReserve] the argument. A frame is encoded by appending: Header.Append,
-// then the argument's Append, then [Pad]. A target builds its reply on the
-// request itself, in place, with [Reply] and the Put methods.
+// then the argument's Append, then what it counts, then [Pad].
+//
+// An initiator makes a request in front of data that are in its buffer already.
+// A target makes the request its reply, in the buffer that it arrived in: [Reply]
+// or [ReplyError], then [PutResult] for ATA, or for the other commands the
+// argument's Append on b[:HeaderLen].
+//
+// [Describe] is what a frame says in one line, for people.
 //
 // The vocabulary (commands, errors, sub-commands and their names) is that of
 // github.com/mdlayher/aoe, the EtherType that of github.com/mdlayher/ethernet;
@@ -24,9 +30,15 @@
 // # Ownership
 //
 // Values parsed from a frame are copies, except for byte slices (ATA data, a
-// config string, lists of MACs), which alias the frame and are valid as long as
-// it is. Nothing here allocates, also not on error paths, except the String
-// methods and the parsers of human-readable text.
+// config string, lists of MACs), which alias the frame, are valid as long as it
+// is, and have no capacity beyond their length.
+//
+// Nothing on the data path allocates: no parser and no refusal, and no Append,
+// Reply or Pad whose buffer has the capacity. What is for people allocates:
+// String methods, Describe, ParseAddr, ParseMAC, and ParseIdentify its texts.
+//
+// Encoding what cannot be put on the wire panics: an LBA or a config string that
+// is too long was accepted somewhere it should not have been.
 //
 // The package is pure: no network, no clock, no files, no log.
 package frame

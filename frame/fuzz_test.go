@@ -45,8 +45,9 @@ func FuzzParse(f *testing.F) {
 		b = clip(b)
 		h, arg, err := Parse(b)
 		if err != nil {
-			if err == ErrShort == (len(b) >= HeaderLen) {
-				t.Errorf("%d bytes: %v", len(b), err)
+			foreign := len(b) >= EthernetLen && (b[12] != 0x88 || b[13] != 0xa2)
+			if want := map[bool]error{true: ErrEtherType, false: ErrShort}[foreign]; err != want || !foreign && len(b) >= HeaderLen {
+				t.Errorf("%d bytes: %v, want %v", len(b), err, want)
 			}
 			return
 		}

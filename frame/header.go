@@ -99,7 +99,7 @@ func (h Header) Append(b []byte) []byte {
 // Reply turns the header of the request b into a response's, in place: the MACs
 // are swapped, src is the sender, R is set and E cleared, and own takes the
 // place of the address, which may have been a wildcard: "e1.1 answers" tells
-// an initiator who it found. Command and tag stay (AoEr11, sections 2.3 and 2.7).
+// an initiator who it found. Command and tag stay (AoEr11, section 2).
 // b must hold a whole header.
 //
 // The argument stays too. [PutResult] makes an ATA request's a response's; the

@@ -1,0 +1,119 @@
+package raw
+
+import (
+	"testing"
+	"time"
+
+	"aoe/frame"
+	"aoe/frame/link"
+	"aoe/frame/link/linktest"
+	"aoe/frame/link/veth"
+	"aoe/frame/link/veth/vethtest"
+)
+
+// openOn opens the host's interface for a test, which closes it.
+func openOn(t testing.TB, h *veth.Host) (l *Link) {
+	t.Helper()
+	err := h.Do(func() (err error) { l, err = Open(h.Interface); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestRawConforms(t *testing.T) {
+	pair := vethtest.New(t, veth.Config{})
+	linktest.Conformance{
+		Open: func(t *testing.T) (a, b link.Link) { return openOn(t, pair.A), openOn(t, pair.B) },
+		// The library's, per frame: what doc.go says.
+		SendAllocs: 6,
+		RecvAllocs: 6,
+		Flap: func(t *testing.T, up bool) {
+			if err := pair.A.SetUp(up); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Shrink: func(t *testing.T, mtu int) {
+			for _, h := range []*veth.Host{pair.A, pair.B} {
+				if err := h.SetMTU(mtu); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	}.Run(t)
+}
+
+// TestH19TheInterfaceIsReplaced: the link goes on with the new one.
+func TestH19TheInterfaceIsReplaced(t *testing.T) {
+	pair := vethtest.New(t, veth.Config{})
+	a, b := openOn(t, pair.A), openOn(t, pair.B)
+	if err := pair.Recreate(); err != nil {
+		t.Fatal(err)
+	}
+	f := frame.Pad(frame.Header{Dst: pair.B.MAC, Src: pair.A.MAC}.Append(nil))
+	bufs := [][]byte{make([]byte, 100)}
+	receive := func(from, l *Link, h *veth.Host) {
+		t.Helper()
+		// A link that is opened anew is opened in the namespace of this thread.
+		err := h.Do(func() error {
+			for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+				if _, err := from.Send([][]byte{f}); err != nil {
+					return err
+				}
+				if n, err := l.Recv(bufs, 20*time.Millisecond); n > 0 || err != nil {
+					return err
+				}
+			}
+			t.Errorf("nothing arrives at %+v any more; sender %+v, receiver %+v", l.State(), from.Stats(), l.Stats())
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// B receives on its new interface once A sends on its own, which A notices
+	// in Recv.
+	pair.A.Do(func() error {
+		for before := a.State().Generation; a.State().Generation == before || !a.State().Up; {
+			if _, err := a.Recv(bufs, time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return nil
+	})
+	receive(a, b, pair.B)
+	frame.PutEthernet(f, pair.A.MAC, pair.B.MAC)
+	receive(b, a, pair.A)
+}
+
+// TestH7FramesWithoutRoomAreCounted: nobody receives, so slots and socket
+// buffer fill up; every frame is either received later or counted as dropped.
+func TestH7FramesWithoutRoomAreCounted(t *testing.T) {
+	pair := vethtest.New(t, veth.Config{MTU: 9000})
+	a, b := openOn(t, pair.A), openOn(t, pair.B)
+	const frames = 500
+	f := make([]byte, 9000)
+	frame.Header{Dst: pair.B.MAC, Src: pair.A.MAC}.Append(f[:0])
+	for range frames {
+		if n, err := a.Send([][]byte{f}); n != 1 || err != nil {
+			t.Fatalf("Send = %d, %v", n, err)
+		}
+	}
+	bufs := make([][]byte, 16)
+	for i := range bufs {
+		bufs[i] = make([]byte, 9100)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		if _, err := b.Recv(bufs, 10*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		if s := b.Stats(); s.Received+s.KernelDropped == frames {
+			if s.Received < slots || s.KernelDropped == 0 {
+				t.Errorf("stats %+v: want at least %d received and some dropped", s, slots)
+			}
+			return
+		}
+	}
+	t.Errorf("sent %d, stats %+v: some are neither received nor counted", frames, b.Stats())
+}
