@@ -113,7 +113,7 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 // wait: it takes the buffer along and leaves an empty one in *slot. It returns
 // nil when there is no buffer, or none for this initiator (H7, H23).
 func (d *disk) holdLocked(r *request, slot *[]byte) *request {
-	if len(d.free) == 0 || !d.shares.take(r.src, d.seq) {
+	if !d.shares.take(r.src, d.seq, len(d.free) > 0) {
 		d.counts.Overflow++
 		return nil
 	}

@@ -28,7 +28,7 @@ func newShares(total int) shares {
 // finds as much at once; n of them get an n-th each. Counted are those that
 // hold something or have asked lately, also in vain: so the shares of those who
 // are there shrink when one comes, and it gets in when they have drained.
-func (s *shares) take(mac frame.MAC, now uint64) bool {
+func (s *shares) take(mac frame.MAC, now uint64, room bool) bool {
 	recent := uint64(4 * s.total)
 	var mine, oldest *share
 	users := 0
@@ -50,7 +50,7 @@ func (s *shares) take(mac frame.MAC, now uint64) bool {
 		*mine = share{mac: mac, used: true}
 	}
 	mine.seen = now
-	if mine.held >= max(s.total/max(users+1, 2), 1) {
+	if !room || mine.held >= max(s.total/max(users+1, 2), 1) {
 		return false
 	}
 	mine.held++
