@@ -182,7 +182,6 @@ func (r *Reserve) take(g *Grant, n int) bool {
 		r.granted == 0: // see doc.go: then it fits, and nobody else would make room
 		r.takeMixed(g, n, failed)
 	default:
-		r.lateGrowth()
 		return false
 	}
 	r.granted += n
@@ -220,18 +219,9 @@ func (r *Reserve) withheld() int {
 	return r.missing()
 }
 
-// mayUseReserve: in crunch; while normal memory is still growing; and for a
-// claim that the budget is too small for. Otherwise normal memory is merely
-// busy, and the claim waits: the reserve is for when it fails.
+// mayUseReserve: in crunch, and for a claim that the budget is too small for.
+// Otherwise normal memory is merely busy, or growing, and the claim waits: the
+// reserve is for when it fails.
 func (r *Reserve) mayUseReserve(n int) bool {
-	return r.regime.now == Crunch || r.slabs.mapped < r.slabs.budget || n > r.slabs.budget-r.want
-}
-
-// lateGrowth: a claim must wait, and the budget is not used up. Growing has
-// been asked for but has not delivered, perhaps because the system hangs in
-// it. That is a failure of normal allocation as well: the stocks must shrink.
-func (r *Reserve) lateGrowth() {
-	if r.sealed && r.slabs.mapped < r.slabs.budget {
-		r.enterCrunch()
-	}
+	return r.regime.now == Crunch || n > r.slabs.budget-r.want
 }

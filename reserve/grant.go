@@ -30,6 +30,14 @@ type Grant struct {
 	ready chan struct{} // one token when a blocking Admit is to wake up
 }
 
+// MaxClaim is the largest claim that is always served in the end: what the
+// reserve does not guarantee to the stocks that have been made.
+func (r *Reserve) MaxClaim() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.claimable()
+}
+
 // NewGrant makes a grant for claims of up to most buffers. It panics after
 // Seal, and when the reserve could never serve such a claim.
 func (r *Reserve) NewGrant(most int) *Grant {

@@ -91,6 +91,7 @@ func (r *Reserve) grow() bool {
 	}
 	r.slabs.add(sl, mapping, r.layout)
 	r.stats.slabsMapped++
+	r.regime.late = 0
 	if r.missing() > 0 {
 		r.version.Add(1)
 	}

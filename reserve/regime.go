@@ -39,6 +39,7 @@ type regime struct {
 	probing  bool // in crunch: the grower is asked whether memory can be had
 	calm     int  // releases since the last failure, or since the last change
 	patience int  // releases without failure until crunch may end
+	late     int  // releases that growing has not kept up with
 }
 
 // SetPressure tells of a shortage of memory in the system. Under pressure normal
@@ -86,6 +87,9 @@ func (r *Reserve) normalFails() bool {
 // used up is the operator's limit and not a shortage. Claims then wait.
 func (r *Reserve) normalFailed() {
 	r.stats.normalFailures++
+	if r.regime.probing {
+		r.regime.patience = min(2*r.regime.patience, maxPatience)
+	}
 	r.enterCrunch()
 	r.regime.calm, r.regime.probing = 0, false
 }
@@ -94,8 +98,8 @@ func (r *Reserve) enterCrunch() {
 	if r.regime.now == Crunch {
 		return
 	}
-	// Hysteresis: if the last crunch ended too early, the next lasts longer.
-	if r.stats.toCrunch > 0 && r.regime.calm < r.regime.patience {
+	// Hysteresis: the last crunch ended too early if the next one comes soon.
+	if r.stats.toCrunch > 0 && r.regime.calm < maxPatience {
 		r.regime.patience = min(2*r.regime.patience, maxPatience)
 	} else {
 		r.regime.patience = minPatience
@@ -107,8 +111,17 @@ func (r *Reserve) enterCrunch() {
 
 // released counts a release, and looks for the end of the crunch after enough
 // of them without a failure.
+//
+// A claim that waits while the budget is not used up waits for the grower. If
+// that takes as many releases as would end a crunch, the system hangs in
+// mapping, or as good as: also a failure of normal allocation.
 func (r *Reserve) released() {
 	r.regime.calm = min(r.regime.calm+1, maxPatience)
+	if r.waiting.n == 0 || r.regime.now == Crunch || r.slabs.mapped == r.slabs.budget {
+		r.regime.late = 0
+	} else if r.regime.late++; r.regime.late > minPatience {
+		r.normalFailed()
+	}
 	if r.regime.now == Crunch && !r.regime.pressure && !r.regime.probing && r.regime.calm >= r.regime.patience {
 		r.probe()
 	}
@@ -116,12 +129,11 @@ func (r *Reserve) released() {
 
 // probe asks normal memory whether it is there again.
 func (r *Reserve) probe() {
+	r.regime.probing = true // until there is room, or normal memory fails
 	if r.injected() {
 		r.normalFailed()
-		r.regime.patience = min(2*r.regime.patience, maxPatience)
 		return
 	}
-	r.regime.probing = true // until there is room, or mapping fails
 	r.maybeLeaveCrunch()
 }
 
@@ -133,7 +145,7 @@ func (r *Reserve) maybeLeaveCrunch() {
 	if r.regime.pressure || r.slabs.mapped < r.slabs.budget && r.freeNormal() < r.missing()+r.ahead() {
 		return
 	}
-	r.regime.now, r.regime.calm, r.regime.probing = Normal, 0, false
+	r.regime.now, r.regime.calm, r.regime.late, r.regime.probing = Normal, 0, 0, false
 	r.stats.toNormal++
 	r.version.Add(1)
 }
