@@ -28,7 +28,7 @@ const (
 func ReadIdentity(data []byte) Identity {
 	var id Identity
 	copy(id.Serial[:], data[identifySerial:])
-	id.Sectors = uint64(binary.LittleEndian.Uint32(data[identifyLBA28:]))
+	id.Sectors = uint64(binary.LittleEndian.Uint32(data[identifyLBA28:])) & (1<<28 - 1)
 	// Bits 15:14 are 01 when the word is valid, bit 10 is LBA48.
 	if w := binary.LittleEndian.Uint16(data[identify83:]); w>>14 == 1 && w&(1<<10) != 0 {
 		if n := binary.LittleEndian.Uint64(data[identifyLBA48:]) & (1<<48 - 1); n != 0 {
@@ -78,7 +78,6 @@ func newControl(addr frame.Addr) control {
 func (e *Engine) ask(now time.Duration) {
 	if c := &e.control; c.phase == idle {
 		c.phase, c.due, c.tries = asking, now, 0
-		e.arm(now)
 	}
 }
 
@@ -190,7 +189,6 @@ func (e *Engine) onControlAnswer(now time.Duration, i int32, n uint32, h frame.H
 		}
 		e.releaseControl()
 		c.phase, c.due, c.tries = identifying, now, 0
-		e.arm(now)
 		e.heard(now)
 		return
 	}

@@ -85,6 +85,5 @@ func (e *Engine) LinkChanged(now time.Duration, local frame.MAC, up bool) {
 	if up && was {
 		e.suspend(now)
 		e.control.due, e.control.tries = now, 0
-		e.arm(now)
 	}
 }
