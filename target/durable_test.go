@@ -1,0 +1,203 @@
+package target_test
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+
+	"aoe/frame"
+	"aoe/target"
+	"aoe/target/store"
+	"aoe/target/store/storetest"
+)
+
+// TestH17WriteIsAnsweredAfterTheSync: in write-through mode the answer to a
+// write waits for a sync that began after the data was written.
+func TestH17WriteIsAnsweredAfterTheSync(t *testing.T) {
+	g := newGate(1<<20, func(c storetest.Call) bool { return c.Op == storetest.Sync })
+	r := serve(t, target.Config{}, 1, disk(e11, 1000), target.Disk{Addr: e21, Store: g})
+	f := r.write(e21, 0, sectors(8, 1))
+	r.silent(f)
+	<-g.entered // the sync: the write is done, and not answered
+	r.barrier()
+	g.open(1)
+	wantOK(t, r.answer(r.tap, f))
+	g.open(1) // for the sync when the disk is closed
+}
+
+// Writes that arrive while a sync is under way share the next one, and hold no
+// worker while they wait: here there is only one for each of two.
+func TestGroupCommit(t *testing.T) {
+	const n = 50
+	g := newGate(1<<20, func(c storetest.Call) bool { return c.Op == storetest.Sync })
+	r := serve(t, target.Config{Workers: 2}, 1, target.Disk{Addr: e21, Store: g})
+	first := r.write(e21, 0, sectors(1, 1))
+	r.tap.in <- first
+	<-g.entered
+	for i := range n {
+		r.tap.in <- r.write(e21, uint64(i+1), sectors(1, 2))
+	}
+	r.until("all are written", func() bool { return g.Calls(storetest.Write) == n+1 })
+	r.until("all wait", func() bool { return r.stats(e21).Held == n+1 })
+	g.open(1)
+	wantOK(t, r.answer(r.tap, first))
+	<-g.entered
+	g.open(1)
+	for range n {
+		wantOK(t, r.next(r.tap))
+	}
+	if st := r.stats(e21); st.Syncs != 2 || st.Writes != n+1 {
+		t.Errorf("%d syncs for %d writes, want 2", st.Syncs, st.Writes)
+	}
+	r.until("all buffers are back", func() bool { return r.stats(e21).Held == 0 })
+	g.open(1)
+}
+
+// TestH17FlushIsASync: in both modes; and in write-back mode a write is not one.
+func TestH17FlushIsASync(t *testing.T) {
+	for _, mode := range []target.Mode{target.WriteThrough, target.WriteBack} {
+		for _, prompt := range []float64{0, 1} {
+			f := storetest.NewFault(store.Memory(1<<20), storetest.FaultConfig{Prompt: prompt})
+			r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: f, Mode: mode})
+			wantOK(t, r.ask(r.write(e11, 0, sectors(1, 1))))
+			want := 1
+			if mode == target.WriteBack {
+				want = 0
+			}
+			if n := f.Calls(storetest.Sync); n != want {
+				t.Errorf("%v: %d syncs after a write, want %d", mode, n, want)
+			}
+			for _, op := range []frame.Opcode{frame.OpFlush, frame.OpFlushExt} {
+				wantOK(t, r.ask(r.ata(e11, op, 0, 0, nil)))
+				want++
+				if n := f.Calls(storetest.Sync); n != want {
+					t.Errorf("%v: %d syncs after %v, want %d", mode, n, op, want)
+				}
+			}
+			r.close()
+			if n := f.Calls(storetest.Sync); n != want+1 {
+				t.Errorf("%v: %d syncs after closing, want %d", mode, n, want+1)
+			}
+		}
+	}
+}
+
+// TestH17FailedSyncIsSticky: what was lost is not known, so no write and no
+// flush succeeds ever after, though the kernel would say that all is well.
+// Reads go on, and Stats say why.
+func TestH17FailedSyncIsSticky(t *testing.T) {
+	for _, mode := range []target.Mode{target.WriteThrough, target.WriteBack} {
+		for _, prompt := range []float64{0, 1} {
+			failing := false
+			f := storetest.NewFault(store.Memory(1<<20), storetest.FaultConfig{
+				Prompt: prompt,
+				Hook: func(c storetest.Call) error {
+					if failing && c.Op == storetest.Sync {
+						return syscall.EIO
+					}
+					return nil
+				},
+			})
+			r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: f, Mode: mode})
+			wantOK(t, r.ask(r.write(e11, 0, sectors(1, 1))))
+			wantOK(t, r.ask(r.ata(e11, frame.OpFlush, 0, 0, nil)))
+
+			failing = true
+			if mode == target.WriteThrough {
+				wantFail(t, r.ask(r.write(e11, 0, sectors(1, 2))), frame.ErrorABRT)
+			} else {
+				wantFail(t, r.ask(r.ata(e11, frame.OpFlush, 0, 0, nil)), frame.ErrorABRT)
+			}
+			failing = false
+			for _, f := range [][]byte{
+				r.write(e11, 1, sectors(1, 3)), r.ata(e11, frame.OpWrite, 1, 1, sectors(1, 3)),
+				r.ata(e11, frame.OpFlush, 0, 0, nil), r.ata(e11, frame.OpFlushExt, 0, 0, nil),
+				r.trim(e11, frame.TrimRange{LBA: 1, Sectors: 1}),
+			} {
+				got := r.ask(f)
+				wantFail(t, got, frame.ErrorABRT)
+				if a, _ := ataOf(t, got); a.Status()&frame.StatusDF == 0 {
+					t.Errorf("%v: status %#x, want a device fault", mode, a.Status())
+				}
+			}
+			wantOK(t, r.ask(r.read(e11, 0, 1)))
+			if st := r.stats(e11); st.Failed != syscall.EIO.Error() || st.SyncErrors != 1 {
+				t.Errorf("%v: Failed is %q after %d failed syncs", mode, st.Failed, st.SyncErrors)
+			}
+			r.close()
+		}
+	}
+}
+
+// Writes that wait for a sync which fails all fail, and nobody waits for ever.
+func TestH17FailedSyncFailsAllWhoWait(t *testing.T) {
+	g := newGate(1<<20, func(c storetest.Call) bool { return c.Op == storetest.Sync })
+	r := serve(t, target.Config{}, 1, target.Disk{Addr: e21, Store: g})
+	r.tap.in <- r.write(e21, 0, sectors(1, 1))
+	<-g.entered
+	for i := range 10 {
+		r.tap.in <- r.write(e21, uint64(i+1), sectors(1, 2))
+	}
+	r.tap.in <- r.ata(e21, frame.OpFlush, 0, 0, nil)
+	r.until("all wait", func() bool { return r.stats(e21).Held == 12 && g.Calls(storetest.Write) == 11 })
+	g.pass <- syscall.EIO
+	for range 12 {
+		wantFail(t, r.next(r.tap), frame.ErrorABRT)
+	}
+	r.until("all buffers are back", func() bool { return r.stats(e21).Held == 0 })
+	g.open(1)
+}
+
+// TestH17CrashLosesNothingAcknowledged: initiators write versions of sectors as
+// fast as they can, the power fails at some moment, and every sector has the
+// version that was acknowledged last, or a later one.
+func TestH17CrashLosesNothingAcknowledged(t *testing.T) {
+	for seed := range uint64(20) {
+		crashed(t, seed)
+	}
+}
+
+func crashed(t *testing.T, seed uint64) {
+	const n, depth, moments = 64, 16, 400
+	rng := rand.New(rand.NewPCG(seed, 0))
+	c := storetest.NewCrash(n * frame.SectorSize)
+	r := serve(t, target.Config{Workers: 4}, 1, target.Disk{Addr: e11, Store: c})
+	defer r.close()
+	sent, acked := make([]uint32, n), make([]uint32, n)
+	under := map[uint32]uint64{} // the sector that a tag writes
+	busy := map[uint64]bool{}
+	moment := rng.IntN(moments)
+	for range moment {
+		for len(under) < depth {
+			lba := rng.Uint64N(n)
+			if busy[lba] {
+				break
+			}
+			sent[lba]++
+			data := sectors(1, 0)
+			binary.LittleEndian.PutUint32(data, sent[lba])
+			f := r.write(e11, lba, data)
+			under[tagOf(f)], busy[lba] = lba, true
+			r.tap.in <- f
+		}
+		f := r.next(r.tap)
+		wantOK(t, f)
+		lba := under[tagOf(f)]
+		delete(under, tagOf(f))
+		delete(busy, lba)
+		acked[lba] = sent[lba]
+	}
+	after := c.Crash(rng)
+	got := make([]byte, frame.SectorSize)
+	for lba := range int64(n) {
+		after.ReadAt(got, lba*frame.SectorSize)
+		if v := binary.LittleEndian.Uint32(got); v < acked[lba] || v > sent[lba] {
+			t.Errorf("seed %d, crash after %d answers: sector %d has version %d; %d was acknowledged, %d sent",
+				seed, moment, lba, v, acked[lba], sent[lba])
+		}
+	}
+	for range under {
+		r.next(r.tap)
+	}
+}
