@@ -5,6 +5,7 @@ import "testing"
 // sealedRig has a stock of 4 to 8 and n grants of 4, slabs of 8 buffers, and a
 // grower.
 func sealedRig(t *testing.T, n int) (*rig, *Stock, []*Grant) {
+	noLeak(t)
 	x := &rig{t: t, mem: newFakeMemory()}
 	x.open(Config{BufferSize: testBuffer, Reserve: 8, Normal: 64, Slab: 8 * roundUp(testBuffer, cacheLine)})
 	grants := x.grants(n, 4)

@@ -69,11 +69,11 @@ func (s Sizing) withDefaults() Sizing {
 	or(&s.MTU, 1500)
 	or(&s.Links, 1)
 	or(&s.Requests, 1)
-	or(&s.NormalRequests, 16*s.Requests)
+	or(&s.NormalRequests, max(s.Requests, min(16*s.Requests, maxSizing)))
 	or(&s.FramesPerRequest, 1)
 	or(&s.BuffersPerFrame, 2)
 	or(&s.Stock, 16)
-	or(&s.NormalStock, 4*s.Stock)
+	or(&s.NormalStock, max(s.Stock, min(4*s.Stock, maxSizing)))
 	if s.Control == 0 {
 		s.Control = 2 * s.Links
 	}

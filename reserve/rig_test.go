@@ -93,13 +93,13 @@ const testBuffer = 2000
 // newRig makes a reserve that is closed, and looked over, when the test ends.
 func newRig(t testing.TB, reserve, normal int) *rig {
 	t.Helper()
+	noLeak(t)
 	x := &rig{t: t, mem: newFakeMemory()}
 	return x.open(Config{BufferSize: testBuffer, Reserve: reserve, Normal: normal, FailNormal: func() bool { return x.fail }})
 }
 
 func (x *rig) open(cfg Config) *rig {
 	x.t.Helper()
-	noLeak(x.t)
 	r, err := newReserve(cfg, x.mem)
 	if err != nil {
 		x.t.Fatal(err)
