@@ -107,7 +107,7 @@ func (e ends) allocations(c Conformance) {
 		e.b.Recv(bufs, -1)
 	})
 	e.atMost("Recv with a timeout", c.RecvAllocs, func() { e.b.Recv(bufs, 20*time.Microsecond) })
-	e.atMost("State and Stats", 0, func() {
+	e.atMost("State and Stats", c.RecvAllocs, func() {
 		e.b.State()
 		e.b.Stats()
 	})

@@ -119,7 +119,7 @@ func TestOneSeedReplays(t *testing.T) {
 		return log
 	}
 	seed := rand.Uint64()
-	if run(seed) != run(seed) {
+	if first, again := run(seed), run(seed); first != again {
 		t.Errorf("seed %d: two runs differ", seed)
 	}
 	if run(seed) == run(seed+1) {

@@ -85,7 +85,7 @@ func Open(ifname string) (*Link, error) {
 		done:   make(chan struct{}),
 		failed: make(chan error, 1),
 	}
-	l.setState(info)
+	l.setState(info, false)
 	for range slots {
 		l.free <- nil // made when first filled, and when the MTU has grown
 	}
@@ -113,8 +113,9 @@ func listen(info nic.Info) (*raw.Conn, error) {
 	return conn, nil
 }
 
-// setState publishes what the interface is, if that is news.
-func (l *Link) setState(info nic.Info) {
+// setState publishes what the interface is, if that is news. An interface that
+// has been replaced is, even by one just like it: it was gone meanwhile.
+func (l *Link) setState(info nic.Info, replaced bool) {
 	s := link.State{Name: info.Name, MAC: info.MAC, MTU: info.MTU, Up: info.Up}
 	if old := l.state.Load(); old != nil {
 		s.Generation = old.Generation
@@ -122,11 +123,11 @@ func (l *Link) setState(info nic.Info) {
 			s = *old
 			s.Up = false
 		}
-		if s == *old {
+		if s == *old && !replaced {
 			return
 		}
 		s.Generation++
-		if old.Up && !s.Up {
+		if old.Up && (!s.Up || replaced) {
 			l.counted.flaps.Add(1)
 		}
 	}

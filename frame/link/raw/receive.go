@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"aoe/frame"
+	"aoe/frame/link/internal/nic"
 
 	//lint:ignore SA1019 see raw.go
 	"github.com/mdlayher/raw"
@@ -183,14 +184,18 @@ func (l *Link) look() (changed bool, err error) {
 		return false, err
 	}
 	before := l.State().Generation
-	l.setState(info)
-	if info.Exists() && info.Index != l.index {
-		if conn, err := listen(info); err == nil {
+	replaced := info.Exists() && info.Index != l.index
+	if replaced {
+		conn, err := listen(info)
+		if err != nil {
+			// It is gone again, which will be the next change.
+			info, replaced = nic.Info{}, false
+		} else {
 			l.replace(conn)
 			l.index = info.Index
 		}
-		// Else it is gone again, and its next change will be noticed.
 	}
+	l.setState(info, replaced)
 	return l.State().Generation != before, nil
 }
 
