@@ -23,7 +23,7 @@ func TestH1StaleWriteIsFenced(t *testing.T) {
 		second = w.take()
 		w.answer(second)
 		w.outcome(w1, Outcome{})
-		if w.engine.Gauges().Fences != 1 {
+		if w.engine.Gauges().FencesUp != 1 {
 			t.Fatal("a write with an unanswered copy leaves no fence")
 		}
 		return w, first, second
@@ -61,7 +61,7 @@ func TestH1StaleWriteIsFenced(t *testing.T) {
 	t.Run("the same answer twice is one copy", func(t *testing.T) {
 		w, _, second := resent(t)
 		w.answer(second)
-		if w.engine.Gauges().Fences != 1 {
+		if w.engine.Gauges().FencesUp != 1 {
 			t.Error("a duplicated answer took the fence down")
 		}
 	})

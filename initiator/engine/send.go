@@ -78,8 +78,12 @@ func (e *Engine) transmit(now time.Duration, i int32) []byte {
 // LinkChanged tells the engine what its port is now. When the port comes back,
 // what was lost with it is sent again at once, after the target has shown that
 // it is the same (H15).
-func (e *Engine) LinkChanged(now time.Duration, local frame.MAC, up bool) {
+//
+// fits tells whether the frames of requests are within the port's MTU; those
+// that are not get lost.
+func (e *Engine) LinkChanged(now time.Duration, local frame.MAC, up, fits bool) {
 	e.path.local = local
+	e.setTrouble(now, SmallMTU, !fits)
 	was := e.trouble[LinkDown].on
 	e.setTrouble(now, LinkDown, !up)
 	if up && was {

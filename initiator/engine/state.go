@@ -10,6 +10,7 @@ type Trouble uint8
 const (
 	Silent   Trouble = iota // the target answers nothing
 	LinkDown                // our port is down
+	SmallMTU                // our port's MTU is too small for our frames
 	Dead                    // silent for the dead time
 	Replaced                // a disk with another serial number answers (H15)
 	Refusing                // the target refuses to identify the disk
@@ -119,14 +120,14 @@ type Gauges struct {
 	Window   int   `json:"window"`   // frames that may be in flight
 	InFlight int   `json:"inFlight"` // frames that are
 	Buffers  int   `json:"buffers"`  // the target's buffer count
-	Fences   int   `json:"fences"`   // writes whose copies are unaccounted for
+	FencesUp int   `json:"fencesUp"` // writes whose copies are unaccounted for
 }
 
 // Gauges are the gauges as of now.
 func (e *Engine) Gauges() Gauges {
 	return Gauges{
 		Read: e.gauge(classRead), Write: e.gauge(classWrite), Flush: e.gauge(classFlush), Network: e.gauge(classNetwork),
-		Window: e.window.limit(), InFlight: e.inFlight, Buffers: e.window.buffers, Fences: e.fence.up,
+		Window: e.window.limit(), InFlight: e.inFlight, Buffers: e.window.buffers, FencesUp: e.fence.up,
 	}
 }
 

@@ -1,0 +1,165 @@
+package initiator
+
+import (
+	"runtime"
+	"time"
+
+	"aoe/initiator/engine"
+)
+
+// run is the disk's loop: the one goroutine that owns the engine, receives and
+// sends. In each turn it receives a batch, lets the engine look at every frame,
+// calls back for what has ended, takes in what was submitted, by the callbacks
+// too, and sends everything in one batch.
+func (d *Disk) run() {
+	defer close(d.loopEnded)
+	if d.cfg.LockThread {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
+	for {
+		frames := d.stock.Frames()
+		if len(frames) != d.stocked {
+			d.regimeChanged(len(frames))
+		}
+		n, err := d.cfg.Link.Recv(frames, d.sleep())
+		d.inbox.asleep.Store(false)
+		now := d.now()
+		for i := range n {
+			d.receive(now, i, frames[i])
+		}
+		if err != nil {
+			d.linkErr = err
+			d.engine.FailAll(now, engine.Closed)
+			d.shutDown(now)
+			return
+		}
+		if d.turn(now) {
+			d.shutDown(now)
+			return
+		}
+	}
+}
+
+// now is the engine's clock.
+func (d *Disk) now() time.Duration { return time.Since(d.start) }
+
+// sleep is how long Recv may wait.
+func (d *Disk) sleep() time.Duration {
+	deadline := d.engine.Deadline()
+	if !d.inbox.goingToSleep() {
+		return 0
+	}
+	if deadline == engine.Never {
+		return -1
+	}
+	return max(deadline-d.now(), 0)
+}
+
+// receive keeps a frame by exchange if it answers a request, and frees it at
+// once if not (I5).
+func (d *Disk) receive(now time.Duration, slot int, b []byte) {
+	r, i := d.engine.Receive(now, b)
+	if r == nil {
+		d.stock.Drop(slot)
+		return
+	}
+	d.stock.Exchange(slot, d.requests[r.ID].grant, receiveIndex(i))
+}
+
+// turn does all but receiving. It reports whether the disk is being closed.
+func (d *Disk) turn(now time.Duration) (closing bool) {
+	if s := d.cfg.Link.State(); s.Generation != d.linkGen {
+		d.linkGen = s.Generation
+		d.engine.LinkChanged(now, s.MAC, s.Up, d.fits(s.MTU))
+	}
+	d.callBack()
+	c := d.inbox.take()
+	d.takeIn(now, c)
+	d.engine.Advance(now)
+	d.callBack()
+	if s := d.engine.Sectors(); s != d.sectors.Load() {
+		d.sectors.Store(s)
+	}
+	d.send(now)
+	if c.snapshot {
+		d.takeSnapshot()
+	}
+	return c.closing
+}
+
+// callBack hands out what has ended.
+func (d *Disk) callBack() {
+	for e := d.engine.Completed(); e != nil; e = d.engine.Completed() {
+		r := d.requests[e.ID]
+		r.end(r.errorOf(e.Outcome()))
+	}
+}
+
+// takeIn starts what was submitted and ends what was abandoned. Submissions
+// come first: what is abandoned was submitted before.
+func (d *Disk) takeIn(now time.Duration, c contents) {
+	for r := c.first; r != nil; {
+		next := r.next
+		r.next = nil
+		if len(r.request.Frames) == 0 {
+			r.end(nil)
+		} else {
+			d.engine.Submit(now, &r.request)
+		}
+		r = next
+	}
+	if c.canceled == nil {
+		return
+	}
+	for r := c.canceled; r != nil; r = r.nextCancel {
+		d.engine.Cancel(now, &r.request)
+	}
+	d.callBack()
+	for r := c.canceled; r != nil; {
+		next := r.nextCancel
+		r.nextCancel = nil
+		if !r.finished {
+			panic("initiator: abandoned request did not end")
+		}
+		r.Release()
+		r = next
+	}
+}
+
+// send sends what the engine has to send. The link never blocks; what it cannot
+// send is lost, and sent again by the engine's timers.
+func (d *Disk) send(now time.Duration) {
+	for n := d.engine.Drain(now, d.out); n > 0; n = d.engine.Drain(now, d.out) {
+		// An error means that the link is of no more use: Recv will say so.
+		_, _ = d.cfg.Link.Send(d.out[:n])
+	}
+}
+
+// regimeChanged: when memory is short the stock is small, and no more answers
+// are asked for than it holds.
+func (d *Disk) regimeChanged(stocked int) {
+	d.stocked = stocked
+	if stocked < d.plan.Want {
+		d.engine.LimitWindow(stocked)
+	} else {
+		d.engine.LimitWindow(0)
+	}
+}
+
+// shutDown ends everything that is still pending. Callbacks may submit more,
+// which fails too; none can be admitted any more, so that this ends.
+func (d *Disk) shutDown(now time.Duration) {
+	d.closeOnce.Do(func() { close(d.closed) }) // when the link has failed
+	for {
+		d.engine.FailAll(now, engine.Closed)
+		d.callBack()
+		d.takeIn(now, d.inbox.take())
+		d.engine.FailAll(now, engine.Closed)
+		d.callBack()
+		if d.inbox.end() {
+			d.takeSnapshot()
+			return
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package initiator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"aoe/frame"
+	"aoe/initiator/engine"
+	"aoe/reserve"
+)
+
+// OpenTime is how long Open looks for the disk if its context has no deadline.
+const OpenTime = 10 * time.Second
+
+// openGrace is how long Open waits for a second target at the same address.
+const openGrace = 20 * time.Millisecond
+
+// Open finds the disk, pins its identity, proves which frames get through to it,
+// makes everything that it will ever need, and starts its loop.
+func Open(ctx context.Context, cfg Config) (*Disk, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, OpenTime)
+		defer cancel()
+	}
+	a := newAsker(cfg.Link)
+	found, err := a.find(ctx, cfg.Addr, openGrace)
+	if err != nil {
+		return nil, err
+	}
+	target, id, data, err := a.choose(ctx, cfg, found)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := a.provePayload(ctx, cfg, target, id.Serial)
+	if err != nil {
+		return nil, err
+	}
+	return newDisk(cfg, target, id, data, payload)
+}
+
+// choose identifies every target that answered. Several ports of one target show
+// the same disk; two disks with the same address are trouble (H15).
+func (a *asker) choose(ctx context.Context, cfg Config, found []Target) (Target, frame.Identify, []byte, error) {
+	var target Target
+	var id frame.Identify
+	var data []byte
+	for _, t := range found {
+		i, d, err := a.identify(ctx, t, 0, 0)
+		switch {
+		case err != nil:
+			return target, id, nil, err
+		case cfg.Serial != "" && i.Serial != cfg.Serial:
+			continue
+		case data == nil:
+			target, id, data = t, i, d
+		case i.Serial != id.Serial:
+			return target, id, nil, fmt.Errorf("initiator: %v: %w: %v has serial number %q, %v has %q: say which in Config.Serial",
+				cfg.Addr, ErrAmbiguous, target.MAC, id.Serial, t.MAC, i.Serial)
+		}
+	}
+	switch {
+	case data == nil:
+		return target, id, nil, fmt.Errorf("initiator: %v: %w: none of %d that answer has the serial number %q",
+			cfg.Addr, ErrReplaced, len(found), cfg.Serial)
+	case id.Sectors == 0:
+		return target, id, nil, fmt.Errorf("initiator: %v: the disk says that it has no sectors", cfg.Addr)
+	}
+	return target, id, data, nil
+}
+
+// proofTries is how often a frame of each size is sent: with 5 % of all frames
+// lost, all copies or answers are lost once in a million times.
+const proofTries = 6
+
+// provePayload finds how many sectors really get through to the target in a
+// frame, by an IDENTIFY padded to that length, from the most that the port and
+// the target allow down (H15): a switch in between may have a smaller MTU.
+func (a *asker) provePayload(ctx context.Context, cfg Config, t Target, serial string) (int, error) {
+	mtu := cfg.Link.State().MTU
+	most := payloadSectors(min(frame.SectorsPerFrame(mtu), t.MaxSectors))
+	if most < 1 {
+		return 0, fmt.Errorf("initiator: %v: no sector fits a frame: MTU %d, target's most %d sectors", cfg.Addr, mtu, t.MaxSectors)
+	}
+	for n := most; n >= 1; n = payloadSectors(n / 2) {
+		id, _, err := a.identify(ctx, t, frame.ATADataOffset+n*frame.SectorSize, proofTries)
+		switch {
+		case err == nil && id.Serial == serial:
+			return n, nil
+		case err == nil:
+			return 0, fmt.Errorf("initiator: %v: %w: serial number %q, and %q a moment ago", cfg.Addr, ErrReplaced, id.Serial, serial)
+		case !errors.Is(err, ErrNoAnswer) || ctx.Err() != nil:
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("initiator: %v: %w to IDENTIFY in a frame of more than 60 bytes, though to shorter ones: look at the switch", cfg.Addr, ErrNoAnswer)
+}
+
+// newDisk makes everything, and starts the loop last.
+func newDisk(cfg Config, t Target, id frame.Identify, data []byte, payload int) (*Disk, error) {
+	plan, err := cfg.Plan(cfg.Link.State().MTU, payload)
+	if err != nil {
+		return nil, err
+	}
+	plan.Config.FailNormal = cfg.FailNormal
+	state := cfg.Link.State()
+	ec := cfg.engineConfig()
+	ec.Local, ec.Remote, ec.Buffers = state.MAC, t.MAC, t.BufferCount
+	ec.Identity = engine.ReadIdentity(data)
+	e, err := engine.New(ec)
+	if err != nil {
+		return nil, err
+	}
+	r, err := reserve.New(plan.Config)
+	if err != nil {
+		return nil, err
+	}
+	d := &Disk{
+		cfg: cfg, target: t, identify: id, payload: payload, plan: plan, flushOp: flushOp(id),
+		start: time.Now(), reserve: r, engine: e, stock: r.NewStock(plan.Want, plan.Stock), stocked: plan.Want,
+		idle: make(chan *Request, cfg.Depth), inbox: inbox{link: cfg.Link},
+		out: make([][]byte, cfg.Window+1), linkGen: state.Generation,
+		loopEnded: make(chan struct{}), closed: make(chan struct{}), snapshotReady: make(chan struct{}, 1),
+	}
+	d.sectors.Store(id.Sectors)
+	frames := framesFor(cfg.MaxRequest, payload)
+	for i := range cfg.Depth {
+		req := newRequest(d, uint32(i), frames, r.NewGrant(plan.Claim))
+		d.requests = append(d.requests, req)
+		d.idle <- req
+	}
+	r.Seal()
+	if !state.Up {
+		d.linkGen-- // the loop takes notice at once
+	}
+	e.Start(0)
+	go d.run() // ends in Close
+	return d, nil
+}
+
+// flushOp is the command that flushes the disk's cache, or 0 if it has none.
+func flushOp(id frame.Identify) frame.Opcode {
+	switch {
+	case id.FlushExt && !id.LBA28:
+		return frame.OpFlushExt
+	case id.Flush:
+		return frame.OpFlush
+	}
+	return 0
+}
+
+// fits reports whether the frames that were agreed on fit the port's MTU.
+func (d *Disk) fits(mtu int) bool {
+	return frame.ATADataOffset-frame.EthernetLen+d.payload*frame.SectorSize <= mtu
+}

@@ -1,0 +1,153 @@
+package initiator
+
+import (
+	"time"
+
+	"aoe/frame"
+	"aoe/frame/link"
+	"aoe/initiator/engine"
+	"aoe/reserve"
+)
+
+// A Condition is how a disk is, in a word.
+type Condition string
+
+// The conditions.
+const (
+	Up       Condition = "up"
+	Degraded Condition = "degraded" // works or tries to, with a reason to look at
+	IsDown   Condition = "down"     // requests fail at once
+	Closed   Condition = "closed"
+)
+
+// A State is how a disk is, and why.
+type State struct {
+	Condition Condition `json:"condition"`
+	// Why is the gravest trouble, empty if there is none, and Since when it
+	// began.
+	Why   string    `json:"why,omitempty"`
+	Since time.Time `json:"since"`
+	// Troubles are all of them, the gravest first.
+	Troubles []Trouble `json:"troubles,omitempty"`
+}
+
+// A Trouble is a reason why a disk is not simply up.
+type Trouble struct {
+	What  string    `json:"what"`
+	Since time.Time `json:"since"`
+}
+
+// gravity lists the engine's troubles, the gravest first.
+var gravity = [...]struct {
+	trouble   engine.Trouble
+	condition Condition
+	what      string
+}{
+	{engine.Replaced, IsDown, "another disk answers: its serial number is not the one that was pinned"},
+	{engine.Refusing, IsDown, "the target refuses to identify the disk"},
+	{engine.Dead, IsDown, "the target did not answer for the dead time"},
+	{engine.LinkDown, Degraded, "the port is down"},
+	{engine.SmallMTU, Degraded, "the port's MTU is too small for the frames that were agreed on"},
+	{engine.Silent, Degraded, "the target does not answer"},
+	{engine.Shrunk, Degraded, "the disk is smaller than it was when it was opened"},
+}
+
+// Stats is everything that is counted and measured. Counters count since Open.
+type Stats struct {
+	Addr    frame.Addr `json:"address"`
+	Target  frame.MAC  `json:"target"`
+	State   State      `json:"state"`
+	Sectors uint64     `json:"sectors"`
+	Payload int        `json:"payloadBytes"` // of data in a frame
+
+	engine.Counters
+	engine.Gauges
+	Reserve reserve.Stats `json:"reserve"`
+	Link    link.Stats    `json:"link"`
+}
+
+// A snapshot is what the loop tells of the engine.
+type snapshot struct {
+	counters engine.Counters
+	gauges   engine.Gauges
+	troubles [len(gravity)]struct {
+		since time.Duration
+		on    bool
+	}
+}
+
+// takeSnapshot is the loop's side: it writes memory of the disk, not of who
+// asked.
+func (d *Disk) takeSnapshot() {
+	s := &d.snapshot
+	s.counters, s.gauges = d.engine.Counters(), d.engine.Gauges()
+	for i, g := range gravity {
+		s.troubles[i].since, s.troubles[i].on = d.engine.Trouble(g.trouble)
+	}
+	select {
+	case d.snapshotReady <- struct{}{}:
+	default:
+	}
+}
+
+// look asks the loop for a snapshot.
+func (d *Disk) look() (s snapshot, ended bool) {
+	d.snapshotMu.Lock()
+	defer d.snapshotMu.Unlock()
+	select {
+	case <-d.loopEnded:
+		return d.snapshot, true
+	default:
+	}
+	d.inbox.ask(true, false)
+	select {
+	case <-d.snapshotReady:
+		return d.snapshot, false
+	case <-d.loopEnded:
+		return d.snapshot, true
+	}
+}
+
+// Stats is a snapshot. It asks the loop, so it must not be called by a callback.
+func (d *Disk) Stats() Stats {
+	s, ended := d.look()
+	return Stats{
+		Addr:     d.cfg.Addr,
+		Target:   d.target.MAC,
+		State:    d.state(s, ended),
+		Sectors:  d.sectors.Load(),
+		Payload:  d.Payload(),
+		Counters: s.counters,
+		Gauges:   s.gauges,
+		Reserve:  d.reserve.Stats(),
+		Link:     d.cfg.Link.Stats(),
+	}
+}
+
+// State is how the disk is and why. It asks the loop, so it must not be called
+// by a callback.
+func (d *Disk) State() State {
+	s, ended := d.look()
+	return d.state(s, ended)
+}
+
+func (d *Disk) state(s snapshot, ended bool) State {
+	st := State{Condition: Up, Since: d.start}
+	if ended {
+		st.Condition = Closed
+		if d.linkErr != nil {
+			st.Why = "the link failed: " + d.linkErr.Error()
+		}
+	}
+	for i, g := range gravity {
+		if !s.troubles[i].on {
+			continue
+		}
+		t := Trouble{What: g.what, Since: d.start.Add(s.troubles[i].since)}
+		if len(st.Troubles) == 0 && !ended {
+			st.Condition, st.Why, st.Since = g.condition, t.What, t.Since
+		}
+		st.Troubles = append(st.Troubles, t)
+	}
+	return st
+}
