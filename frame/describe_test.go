@@ -27,6 +27,8 @@ func TestDescribe(t *testing.T) {
 		{"header only", version2.Append(nil), there + "version 2 ATA (frame: shorter than its fields), length 24"},
 		{"cut config", byName["config reply"][:35], back + "config (frame: shorter than its fields), length 35"},
 		{"cut mask", byName["mask request"][:40], there + "mask (frame: shorter than its fields), length 40"},
+		{"mask request with an error, which means nothing", MaskDirective{aoe.DirectiveCommandAdd, macOther}.Append(Mask{aoe.MACMaskCommandEdit, 3, 1, nil}.Append(request(2).Append(nil))),
+			there + "mask Edit Add 02:00:00:00:00:03, length 36"},
 		{"cut reserve", byName["reserve request"][:30], there + "reserve (frame: shorter than its fields), length 30"},
 		{"cut write", byName["write request"][:100], there + "WRITE SECTORS EXT lba 7 count 1 (frame: shorter than its fields), length 100"},
 		{"ATA error", byName["ATA error reply"], back + "ATA status 0x41 DRDY ERR, error register 0x40, count 1, length 36"},
