@@ -1,0 +1,58 @@
+package attach
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func kernelWays() []Way {
+	return []Way{
+		{
+			Name: "ublk", Gives: "a block device", Swap: "best",
+			Reason: notBuilt("/dev/ublk-control", "ublk_drv"),
+		},
+		{
+			Name: "nbd-kernel", Gives: "a block device", Swap: "yes",
+			Reason: notBuilt("/dev/nbd0", "nbd"),
+		},
+		fuseWay(),
+	}
+}
+
+// notBuilt tells that we cannot do something yet, and whether the kernel could.
+func notBuilt(device, module string) string {
+	if _, err := os.Stat(device); err != nil {
+		return fmt.Sprintf("not built into this program yet, and this kernel has no %s (modprobe %s)", device, module)
+	}
+	return "not built into this program yet"
+}
+
+func fuseWay() Way {
+	w := Way{Name: "fuse", Gives: "a block device", Swap: "no: it can deadlock under memory pressure"}
+	for _, need := range []struct{ device, module string }{{"/dev/fuse", "fuse"}, {"/dev/loop-control", "loop"}} {
+		fd, err := unix.Open(need.device, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			w.Reason = fmt.Sprintf("needs %s: run as root, and modprobe %s (%v)", need.device, need.module, err)
+			return w
+		}
+		unix.Close(fd)
+	}
+	if !mayMount() {
+		w.Reason = "needs CAP_SYS_ADMIN to mount: run as root"
+		return w
+	}
+	w.Available = true
+	return w
+}
+
+// mayMount reports whether this process has CAP_SYS_ADMIN in effect.
+func mayMount() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false
+	}
+	return data[unix.CAP_SYS_ADMIN/32].Effective&(1<<(unix.CAP_SYS_ADMIN%32)) != 0
+}
