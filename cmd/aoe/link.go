@@ -1,23 +1,50 @@
 package main
 
 import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
 	"github.com/spf13/pflag"
 
 	"aoe/cmd/internal/exit"
 	"aoe/frame/link"
-	"aoe/frame/link/ring"
+	"aoe/frame/link/open"
 )
 
 // linkFlag is --link, the implementation of the port.
 func linkFlag(f *pflag.FlagSet, to *string) {
-	f.StringVar(to, "link", "", "how to receive and send: ring (Linux) or raw (default the best there is)")
+	kinds := open.Kinds()
+	f.StringVar(to, "link", open.Best, fmt.Sprintf("how to receive and send: %s (default %s)", strings.Join(kinds, " or "), kinds[0]))
 }
 
 // openLink opens an interface.
 func openLink(name, kind string) (link.Link, error) {
-	switch kind {
-	case "", "ring":
-		return ring.Open(ring.Config{Interface: name})
+	if name == "" {
+		return nil, exit.Usagef("no interface: say -i eth0")
 	}
-	return nil, exit.Usagef("--link %q: want ring or raw", kind)
+	if kind != open.Best && !slices.Contains(open.Kinds(), kind) {
+		return nil, exit.Usagef("--link %q: want %s", kind, strings.Join(open.Kinds(), " or "))
+	}
+	return open.As(kind, name)
+}
+
+// ethernets are the interfaces that are up and have a MAC address, for commands
+// that ask everywhere.
+func ethernets() ([]string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, ifi := range all {
+		if ifi.Flags&net.FlagUp != 0 && ifi.Flags&net.FlagLoopback == 0 && len(ifi.HardwareAddr) == 6 {
+			names = append(names, ifi.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("no Ethernet interface is up: name one with -i")
+	}
+	return names, nil
 }
