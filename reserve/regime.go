@@ -1,5 +1,7 @@
 package reserve
 
+import "fmt"
+
 // A Regime is how the reserve is working at the moment.
 type Regime uint8
 
@@ -22,6 +24,19 @@ func (g Regime) String() string {
 
 // MarshalText lets JSON show the name.
 func (g Regime) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (g *Regime) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "normal":
+		*g = Normal
+	case "crunch":
+		*g = Crunch
+	default:
+		return fmt.Errorf("reserve: there is no regime %q", text)
+	}
+	return nil
+}
 
 // Time is not an argument here: the regime counts releases, because what makes
 // memory scarce or plentiful is work being done. At 30,000 requests a second,
