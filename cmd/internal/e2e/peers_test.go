@@ -18,9 +18,10 @@ func TestAoetoolsFindOurTarget(t *testing.T) {
 	eth := b.initiator.Interface
 
 	t.Run("aoeping", func(t *testing.T) {
-		out := mustRun(t, b.initiator, "aoeping", "1", "1", eth)
-		if !strings.Contains(out, "tag:") && !strings.Contains(out, "config") {
-			t.Errorf("aoeping printed no answer:\n%s", out)
+		out := mustRun(t, b.initiator, "aoeping", "-v", "-I", "-s", "5", "1", "1", eth)
+		t.Log(out)
+		if !strings.Contains(out, "AoE") {
+			t.Errorf("aoeping does not show the disk's model:\n%s", out)
 		}
 	})
 	t.Run("aoe-sancheck", func(t *testing.T) {
