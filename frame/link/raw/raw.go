@@ -85,7 +85,9 @@ func Open(ifname string) (*Link, error) {
 		done:   make(chan struct{}),
 		failed: make(chan error, 1),
 	}
-	l.setState(info, false)
+	first, _ := info.State(link.State{}, false)
+	first.Generation = 0
+	l.state.Store(&first)
 	for range slots {
 		l.free <- nil // made when first filled, and when the MTU has grown
 	}
@@ -113,25 +115,16 @@ func listen(info nic.Info) (*raw.Conn, error) {
 	return conn, nil
 }
 
-// setState publishes what the interface is, if that is news. An interface that
-// has been replaced is, even by one just like it: it was gone meanwhile.
+// setState publishes what the interface is, if that is news.
 func (l *Link) setState(info nic.Info, replaced bool) {
-	s := link.State{Name: info.Name, MAC: info.MAC, MTU: info.MTU, Up: info.Up}
-	if old := l.state.Load(); old != nil {
-		s.Generation = old.Generation
-		if !info.Exists() {
-			s = *old
-			s.Up = false
-		}
-		if s == *old && !replaced {
-			return
-		}
-		s.Generation++
-		if old.Up && (!s.Up || replaced) {
-			l.counted.flaps.Add(1)
-		}
+	old := l.state.Load()
+	s, wentDown := info.State(*old, replaced)
+	if wentDown {
+		l.counted.flaps.Add(1)
 	}
-	l.state.Store(&s)
+	if s != *old {
+		l.state.Store(&s)
+	}
 }
 
 // State is [link.Link.State].

@@ -1,5 +1,7 @@
 package ring
 
+import "os"
+
 // Sizes of packet(7), TPACKET_V2, in bytes.
 const (
 	// slotHeader is what stands before the payload of a frame in its slot:
@@ -7,7 +9,6 @@ const (
 	// The Ethernet header is the last 14 bytes of it.
 	slotHeader    = 80
 	slotAlignment = 16
-	pageSize      = 4096
 
 	// maxBlock is the largest block that is asked for. A block is physically
 	// contiguous memory when the kernel can have it, so it should be modest.
@@ -28,7 +29,9 @@ type geometry struct {
 func geometryFor(mtu, frames int) geometry {
 	slot := (slotHeader + mtu + slotAlignment - 1) &^ (slotAlignment - 1)
 	best := geometry{}
-	for size := pageSize; size <= maxBlock || best.perBlock == 0; size *= 2 {
+	// "tp_block_size must be a multiple of PAGE_SIZE" (packet_mmap), which is 4,
+	// 16 or 64 KiB; the kernel allocates powers of two.
+	for size := os.Getpagesize(); size <= maxBlock || best.perBlock == 0; size *= 2 {
 		per := size / slot
 		if per == 0 {
 			continue

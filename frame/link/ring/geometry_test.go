@@ -1,6 +1,9 @@
 package ring
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 // TestGeometry: every frame that the MTU allows fits its slot, no slot crosses
 // the end of its block (the kernel's rule), and little is wasted.
@@ -14,7 +17,7 @@ func TestGeometry(t *testing.T) {
 			if g.slots() < frames {
 				t.Fatalf("MTU %d: %d slots, want %d: %+v", mtu, g.slots(), frames, g)
 			}
-			if g.slotSize%slotAlignment != 0 || g.blockSize%pageSize != 0 || g.perBlock*g.slotSize > g.blockSize {
+			if g.slotSize%slotAlignment != 0 || g.blockSize%os.Getpagesize() != 0 || g.perBlock*g.slotSize > g.blockSize {
 				t.Fatalf("MTU %d: the kernel refuses %+v", mtu, g)
 			}
 			last := g.offset(g.slots() - 1)
@@ -27,6 +30,9 @@ func TestGeometry(t *testing.T) {
 
 // TestGeometryOfCommonMTUs names the cost of a default ring, as the bill prints it.
 func TestGeometryOfCommonMTUs(t *testing.T) {
+	if os.Getpagesize() != 4096 {
+		t.Skip("the numbers are those of pages of 4 KiB")
+	}
 	for _, row := range []struct{ mtu, slot, bytes int }{
 		{1500, 1584, 416 << 10},
 		{9000, 9088, 2368 << 10},

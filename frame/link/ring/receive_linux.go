@@ -2,7 +2,6 @@ package ring
 
 import (
 	"fmt"
-	"net"
 	"sync/atomic"
 
 	"golang.org/x/net/bpf"
@@ -19,8 +18,6 @@ type receiver struct {
 	head int // the slot that the kernel fills next
 }
 
-var errClosed = fmt.Errorf("ring: %w", net.ErrClosed)
-
 // needs adds to a lack of permission what to do about it.
 func needs(err error) error {
 	if err == unix.EPERM || err == unix.EACCES {
@@ -36,12 +33,14 @@ func openReceiver(cfg Config, index, mtu int) (r receiver, err error) {
 	if err != nil {
 		return receiver{fd: -1}, fmt.Errorf("ring: packet socket: %w", needs(err))
 	}
-	r = receiver{fd: fd, geo: geometryFor(max(mtu, cfg.MinMTU), cfg.Frames)}
-	if err := r.prepare(cfg); err != nil {
-		r.close()
-		return receiver{fd: -1}, err
+	r = receiver{fd: fd}
+	if err = r.prepare(cfg); err == nil {
+		err = r.makeRing(geometryFor(max(mtu, cfg.MinMTU), cfg.Frames))
 	}
-	if err := r.bind(index); err != nil {
+	if err == nil {
+		err = r.bind(index)
+	}
+	if err != nil {
 		r.close()
 		return receiver{fd: -1}, err
 	}
@@ -55,25 +54,63 @@ func (r *receiver) prepare(cfg Config) error {
 	if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
 		return fmt.Errorf("ring: TPACKET_V2: %w", err)
 	}
-	if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
-		return fmt.Errorf("ring: PACKET_IGNORE_OUTGOING (Linux 4.20 or later): %w", err)
+	// Before Linux 4.20 there was no such option. It is belt and braces: only
+	// sockets of ETH_P_ALL hear what their own host sends.
+	err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
+	if err != nil && err != unix.ENOPROTOOPT {
+		return fmt.Errorf("ring: PACKET_IGNORE_OUTGOING: %w", err)
 	}
+	return nil
+}
+
+// makeRing makes a ring of the given shape on a socket that has none, and maps it.
+// The pages are the kernel's: they are never swapped out, and mmap(2) enters all
+// of them, so that there is nothing to lock (MAP_LOCKED is ignored for such
+// a mapping, except that RLIMIT_MEMLOCK can make it fail).
+func (r *receiver) makeRing(geo geometry) error {
 	req := unix.TpacketReq{
-		Block_size: uint32(r.geo.blockSize),
-		Block_nr:   uint32(r.geo.blocks),
-		Frame_size: uint32(r.geo.slotSize),
-		Frame_nr:   uint32(r.geo.slots()),
+		Block_size: uint32(geo.blockSize),
+		Block_nr:   uint32(geo.blocks),
+		Frame_size: uint32(geo.slotSize),
+		Frame_nr:   uint32(geo.slots()),
 	}
 	if err := unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
-		return fmt.Errorf("ring: receive ring of %d slots, %d bytes: %w", r.geo.slots(), r.geo.bytes(), err)
+		return fmt.Errorf("ring: receive ring of %d slots, %d bytes: %w", geo.slots(), geo.bytes(), err)
 	}
-	// The pages are the kernel's and in place: nothing to populate or lock.
-	mem, err := unix.Mmap(r.fd, 0, r.geo.bytes(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := unix.Mmap(r.fd, 0, geo.bytes(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 	if err != nil {
 		return fmt.Errorf("ring: mapping the receive ring: %w", err)
 	}
-	r.mem = mem
+	r.mem, r.geo, r.head = mem, geo, 0
 	return nil
+}
+
+// unmap takes the ring off the socket, with the frames that are in it. From then
+// until makeRing frames go to the socket's queue, which makeRing empties.
+func (r *receiver) unmap() error {
+	if err := unix.Munmap(r.mem); err != nil {
+		return fmt.Errorf("ring: unmapping the receive ring: %w", err)
+	}
+	r.mem = nil
+	// "Setting tp_block_nr to zero frees the ring", which has to be unmapped.
+	if err := unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{}); err != nil {
+		return fmt.Errorf("ring: taking the receive ring off: %w", err)
+	}
+	return nil
+}
+
+// grow gives the socket a ring whose slots fit the MTU. The socket stays, for it
+// knows its network namespace and its filter. If there is no memory for a larger
+// ring the old one is made again: what is too long for it is truncated, and counted.
+func (r *receiver) grow(mtu int) error {
+	old := r.geo
+	if err := r.unmap(); err != nil {
+		return err
+	}
+	if r.makeRing(geometryFor(mtu, old.slots())) == nil {
+		return nil
+	}
+	return r.makeRing(old)
 }
 
 func attachFilter(fd int, cfg Config) error {

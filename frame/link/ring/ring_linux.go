@@ -8,23 +8,26 @@ import (
 	"time"
 
 	"aoe/frame/link"
+	"aoe/frame/link/internal/nic"
 
 	"golang.org/x/sys/unix"
 )
 
 // A Link is one interface of Linux, opened with Open.
 type Link struct {
-	cfg Config
+	name string
 
 	// recvMu is held by Recv, which owns what it guards, and by Close, which
 	// waits for Recv to leave.
 	recvMu  sync.Mutex
 	rx      receiver
-	watch   watcher
+	nic     *nic.Observer
+	index   int            // of the interface that the sockets are bound to
 	waiting [3]unix.PollFd // for ppoll: ring, wake-ups, changes of interfaces
+	calls   int            // of Recv, see lookEvery
 
-	// fdMu keeps descriptors open while others than Recv use them: Send and
-	// Wake hold it for reading, Close for writing.
+	// fdMu keeps descriptors open while others than Recv use them: Send, Wake
+	// and Stats hold it for reading, Close for writing.
 	fdMu   sync.RWMutex
 	tx     int // socket for sending
 	wakeFD int // eventfd(2)
@@ -45,6 +48,10 @@ const (
 	pending        // Wake was called: the next Recv does not wait
 )
 
+// lookEvery is how many calls of Recv that find frames, and so never wait, pass
+// between two looks for changes of the interface.
+const lookEvery = 256
+
 // counters are the Stats, each with one writer at a time or added atomically.
 type counters struct {
 	received, receivedBytes, truncated, foreign atomic.Uint64
@@ -59,88 +66,97 @@ func Open(cfg Config) (_ *Link, err error) {
 	if cfg.Frames <= 0 {
 		cfg.Frames = DefaultFrames
 	}
-	l := &Link{cfg: cfg, tx: -1, wakeFD: -1, rx: receiver{fd: -1}, watch: watcher{fd: -1}}
+	l := &Link{name: cfg.Interface, tx: -1, wakeFD: -1, rx: receiver{fd: -1}}
 	defer func() {
 		if err != nil {
 			l.release()
 		}
 	}()
-	// The watcher first: a change between looking and watching would be missed.
-	if l.watch.fd, err = openWatch(); err != nil {
-		return nil, err
-	}
-	ifi, err := net.InterfaceByName(cfg.Interface)
+	observer, info, err := nic.Open(cfg.Interface)
 	if err != nil {
-		return nil, noInterface(cfg.Interface, err)
+		return nil, fmt.Errorf("ring: %w", err)
 	}
-	l.setState(stateOf(ifi))
-	l.watch.index = ifi.Index
-	if l.rx, err = openReceiver(cfg, ifi.Index, ifi.MTU); err != nil {
+	l.nic, l.index = observer, info.Index
+	l.state.Store(&link.State{Name: info.Name, MAC: info.MAC, MTU: info.MTU, Up: info.Up})
+	if l.rx, err = openReceiver(cfg, info.Index, info.MTU); err != nil {
 		return nil, err
 	}
-	if l.tx, err = openSender(ifi.Index); err != nil {
+	if l.tx, err = openSender(info.Index); err != nil {
 		return nil, err
 	}
 	if l.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("ring: eventfd: %w", err)
 	}
+	l.waiting = [3]unix.PollFd{
+		{Fd: int32(l.rx.fd), Events: unix.POLLIN},
+		{Fd: int32(l.wakeFD), Events: unix.POLLIN},
+		{Fd: int32(l.nic.FD()), Events: unix.POLLIN},
+	}
 	return l, nil
 }
 
-// noInterface says which interfaces there are.
-func noInterface(name string, err error) error {
-	all, listErr := net.Interfaces()
-	if listErr != nil || len(all) == 0 {
-		return fmt.Errorf("ring: interface %q: %w", name, err)
-	}
-	names := ""
-	for _, ifi := range all {
-		names += " " + ifi.Name
-	}
-	return fmt.Errorf("ring: interface %q: %w: there are%s", name, err, names)
-}
+func (l *Link) errClosed() error { return fmt.Errorf("ring: %s: %w", l.name, net.ErrClosed) }
 
-// Recv implements link.Link.
+// Recv is [link.Link.Recv].
 func (l *Link) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
 	l.recvMu.Lock()
 	defer l.recvMu.Unlock()
 	if l.closed.Load() {
-		return 0, errClosed
+		return 0, l.errClosed()
 	}
-	if n := l.drain(bufs); n > 0 || timeout == 0 {
+	// The ring first: finding a frame there takes no system call.
+	if n := l.drain(bufs); n > 0 || timeout == 0 || len(bufs) == 0 {
+		if l.calls++; l.calls%lookEvery == 0 && l.nic.Changed() {
+			return n, l.follow()
+		}
 		return n, nil
 	}
-	if !l.wake.CompareAndSwap(awake, asleep) {
-		l.wake.Store(awake)
-		return 0, nil
-	}
-	changed, err := l.sleep(timeout)
-	if l.wake.Swap(awake) == pending {
-		l.drainWake()
-	}
-	switch {
-	case l.closed.Load():
-		return 0, errClosed
-	case err != nil:
-		return 0, err
-	case changed:
-		if err := l.follow(); err != nil {
-			return 0, err
+	end := time.Now().Add(timeout)
+	for left := timeout; ; {
+		n, done, err := l.sleep(bufs, left)
+		if n > 0 || done || err != nil {
+			return n, err
+		}
+		if timeout > 0 {
+			if left = time.Until(end); left <= 0 {
+				return 0, nil
+			}
 		}
 	}
-	return l.drain(bufs), nil
 }
 
-// sleep waits for a frame, a wake-up, a change of the interface or the timeout.
-func (l *Link) sleep(timeout time.Duration) (changed bool, err error) {
-	l.waiting = [3]unix.PollFd{
-		{Fd: int32(l.rx.fd), Events: unix.POLLIN},
-		{Fd: int32(l.wakeFD), Events: unix.POLLIN},
-		{Fd: int32(l.watch.fd), Events: unix.POLLIN},
+// sleep waits once, and is done when Recv has to return although there are no
+// frames.
+func (l *Link) sleep(bufs [][]byte, timeout time.Duration) (n int, done bool, err error) {
+	if !l.wake.CompareAndSwap(awake, asleep) {
+		l.wake.Store(awake) // it was pending
+		if l.closed.Load() {
+			return 0, true, l.errClosed()
+		}
+		return 0, true, nil
 	}
-	if err := ppoll(&l.waiting, timeout); err != nil {
-		return false, fmt.Errorf("ring: ppoll: %w", err)
+	err = ppoll(&l.waiting, timeout)
+	woken := l.wake.Swap(awake) == pending
+	switch {
+	case l.closed.Load():
+		return 0, true, l.errClosed()
+	case err != nil:
+		return 0, true, fmt.Errorf("ring: ppoll: %w", err)
 	}
+	if l.waiting[1].Revents != 0 {
+		// Whoever wrote it: a Wake whose write came late must not leave the
+		// eventfd readable, or no later ppoll would wait.
+		l.drainWake()
+	}
+	changed, err := l.heedSockets()
+	if err != nil {
+		return 0, true, err
+	}
+	return l.drain(bufs), woken || changed, nil
+}
+
+// heedSockets sees to what the last ppoll has told beside frames and wake-ups.
+func (l *Link) heedSockets() (changed bool, err error) {
 	if l.waiting[0].Revents&unix.POLLERR != 0 {
 		// ENETDOWN is left as a pending error when the interface goes down;
 		// reading it is what makes poll wait again (H19).
@@ -148,13 +164,18 @@ func (l *Link) sleep(timeout time.Duration) (changed bool, err error) {
 			return false, fmt.Errorf("ring: SO_ERROR: %w", err)
 		}
 	}
-	return l.waiting[2].Revents != 0, nil
+	if l.waiting[2].Revents == 0 || !l.nic.Changed() {
+		return false, nil
+	}
+	before := l.state.Load().Generation
+	err = l.follow()
+	return l.state.Load().Generation != before, err
 }
 
 // drain moves the frames that are in the ring into bufs.
 func (l *Link) drain(bufs [][]byte) int {
 	n, bytes := 0, 0
-	for n < len(bufs) {
+	for n < len(bufs) && l.rx.mem != nil { // nil: growing it has failed
 		size, verdict := l.rx.next(bufs[n])
 		switch verdict {
 		case slotEmpty:
@@ -181,7 +202,7 @@ func (l *Link) count(frames, bytes int) {
 	}
 }
 
-// Wake implements link.Link.
+// Wake is [link.Link.Wake].
 func (l *Link) Wake() {
 	if l.wake.Swap(pending) == asleep {
 		l.writeWake()
@@ -200,36 +221,22 @@ func (l *Link) writeWake() {
 	_, _ = unix.Write(l.wakeFD, one[:])
 }
 
-// drainWake resets the eventfd. EAGAIN means that the writer is not there yet:
-// its write makes one later Recv return early, which is allowed.
 func (l *Link) drainWake() {
 	var count [8]byte
-	_, _ = unix.Read(l.wakeFD, count[:])
+	_, _ = unix.Read(l.wakeFD, count[:]) // EAGAIN: nothing to drain
 }
 
-// State implements link.Link.
+// State is [link.Link.State].
 func (l *Link) State() link.State { return *l.state.Load() }
 
-// setState publishes s with the next generation, if it differs from what is
-// published.
-func (l *Link) setState(s link.State) {
-	if old := l.state.Load(); old != nil {
-		s.Generation = old.Generation
-		if s == *old {
-			return
-		}
-		if old.Up && !s.Up {
-			l.counted.flaps.Add(1)
-		}
-		s.Generation++
-	}
-	l.state.Store(&s)
-}
-
-// Stats implements link.Link.
+// Stats is [link.Link.Stats].
 func (l *Link) Stats() link.Stats {
-	l.recvStats()
 	c := &l.counted
+	l.fdMu.RLock()
+	if !l.closed.Load() {
+		l.countDrops()
+	}
+	l.fdMu.RUnlock()
 	return link.Stats{
 		Received:      c.received.Load(),
 		ReceivedBytes: c.receivedBytes.Load(),
@@ -243,16 +250,46 @@ func (l *Link) Stats() link.Stats {
 	}
 }
 
-// Close implements link.Link.
+// countDrops adds the kernel's count, which is reset by reading it.
+func (l *Link) countDrops() {
+	if drops, err := kernelDrops(l.rx.fd); err == nil {
+		l.counted.kernelDropped.Add(uint64(drops))
+	}
+}
+
+// Close is [link.Link.Close].
 func (l *Link) Close() error {
 	if l.closed.Swap(true) {
 		return nil
 	}
 	l.wake.Store(pending)
 	l.writeWake()
-	l.recvMu.Lock()
+	l.recvMu.Lock() // Recv has left
 	defer l.recvMu.Unlock()
-	l.fdMu.Lock()
+	l.fdMu.Lock() // and so has everybody else
 	defer l.fdMu.Unlock()
+	l.countDrops()
 	return l.release()
+}
+
+// release closes everything that is open. Nobody else uses the Link any more.
+func (l *Link) release() error {
+	err := l.rx.close()
+	for _, fd := range []*int{&l.tx, &l.wakeFD} {
+		if *fd >= 0 {
+			if e := unix.Close(*fd); err == nil {
+				err = e
+			}
+			*fd = -1
+		}
+	}
+	if l.nic != nil {
+		if e := l.nic.Close(); err == nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("ring: %s: %w", l.name, err)
+	}
+	return nil
 }

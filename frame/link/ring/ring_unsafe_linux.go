@@ -17,11 +17,10 @@ func headerAt(mem []byte, off int) *unix.Tpacket2Hdr {
 
 func nativeUint16(b [2]byte) uint16 { return binary.NativeEndian.Uint16(b[:]) }
 
-// mmsghdr is struct mmsghdr of sendmmsg(2).
+// mmsghdr is struct mmsghdr of sendmmsg(2). The compiler pads it as C's does.
 type mmsghdr struct {
 	hdr unix.Msghdr
 	len uint32
-	_   [4]byte
 }
 
 // sendmmsg hands up to maxBatch frames to the socket and returns how many it
@@ -69,8 +68,6 @@ func ppoll(fds *[3]unix.PollFd, timeout time.Duration) error {
 		}
 	}
 }
-
-func nativeUint32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
 
 // kernelDrops is tp_drops of PACKET_STATISTICS, which reading resets to zero.
 // The same call of x/sys allocates its result.

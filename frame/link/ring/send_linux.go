@@ -50,7 +50,7 @@ func (l *Link) Send(frames [][]byte) (int, error) {
 	l.fdMu.RLock()
 	defer l.fdMu.RUnlock()
 	if l.closed.Load() {
-		return 0, errClosed
+		return 0, l.errClosed()
 	}
 	sent, bytes, dropped := 0, 0, 0
 	for len(frames) > 0 {

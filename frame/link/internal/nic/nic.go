@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"aoe/frame"
+	"aoe/frame/link"
 )
 
 // An Info is what an interface is at a moment. The zero value means that there
@@ -24,6 +25,22 @@ type Info struct {
 
 // Exists reports whether there was an interface to look at.
 func (i Info) Exists() bool { return i.Index != 0 }
+
+// State is what a link in the given state is in when it has looked: the next
+// generation, if anything has changed. An interface that has been replaced is a
+// change even if the new one is just like it, for it was gone meanwhile.
+func (i Info) State(old link.State, replaced bool) (s link.State, wentDown bool) {
+	s = link.State{Name: i.Name, MAC: i.MAC, MTU: i.MTU, Up: i.Up, Generation: old.Generation}
+	if !i.Exists() {
+		s = old
+		s.Up = false
+	}
+	if s == old && !replaced {
+		return old, false
+	}
+	s.Generation++
+	return s, old.Up && (replaced || !s.Up)
+}
 
 // find looks for an interface that frames can be sent through.
 func find(name string) (*net.Interface, error) {
