@@ -37,6 +37,10 @@ type Identify struct {
 	Flush, FlushExt bool
 	// Trim tells that DATA SET MANAGEMENT is served: word 169 bit 0.
 	Trim bool
+	// TrimZeroes tells that trimmed sectors are read as zeros, always: word 69
+	// bits 14 (deterministic read after trim) and 5 (which returns zeros).
+	// Only with Trim.
+	TrimZeroes bool
 	// PhysicalSectorSize in bytes, a power of two times 512: word 106. Encoded,
 	// zero means 512, and what is no such power is rounded down to one. Parsed,
 	// it is never zero.
@@ -55,6 +59,7 @@ const (
 	wordCapabilities  = 49
 	wordCapabilities2 = 50
 	wordLBA28         = 60
+	wordAdditional    = 69
 	wordMajorVersion  = 80
 	wordSupported1    = 82
 	wordSupported2    = 83
@@ -68,10 +73,11 @@ const (
 	wordTrim          = 169
 	wordIntegrity     = 255
 
-	bitWriteCache = 1 << 5
-	bitLBA48      = 1 << 10
-	bitFlush      = 1 << 12
-	bitFlushExt   = 1 << 13
+	bitsTrimZeroes = 1<<14 | 1<<5
+	bitWriteCache  = 1 << 5
+	bitLBA48       = 1 << 10
+	bitFlush       = 1 << 12
+	bitFlushExt    = 1 << 13
 	// bitsValid marks words 48, 50, 83, 84, 87 and 106 as meaningful: bit 14 set
 	// and bit 15 clear.
 	bitsValid     = 1 << 14
@@ -144,6 +150,9 @@ func (id Identify) putFeatures(d []byte) {
 	if id.Trim {
 		put(d, wordTrimBlocks, 1) // 512-byte blocks of ranges in one request
 		put(d, wordTrim, 1)
+		if id.TrimZeroes {
+			put(d, wordAdditional, bitsTrimZeroes)
+		}
 	}
 }
 
@@ -168,6 +177,7 @@ func ParseIdentify(d []byte) (Identify, error) {
 		Trim:               word(d, wordTrim)&1 != 0,
 		PhysicalSectorSize: SectorSize,
 	}
+	id.TrimZeroes = id.Trim && word(d, wordAdditional)&bitsTrimZeroes == bitsTrimZeroes
 	if set2 := word(d, wordSupported2); set2&bitsValidMask == bitsValid {
 		id.LBA28 = set2&bitLBA48 == 0
 		id.Flush = set2&bitFlush != 0

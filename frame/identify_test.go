@@ -15,7 +15,10 @@ func TestIdentifyRoundTrip(t *testing.T) {
 		want func(*Identify) // what is different in what comes out
 	}{
 		{"nothing", plain, nil},
-		{"everything", Identify{"S/N 1", "V1.0", "a disk", 1 << 30, false, true, true, true, true, 4096}, nil},
+		{"everything", Identify{"S/N 1", "V1.0", "a disk", 1 << 30, false, true, true, true, true, true, 4096}, nil},
+		{"trim that leaves anything", Identify{Sectors: 1000, Trim: true, PhysicalSectorSize: 512}, nil},
+		{"zeros after no trim", Identify{Sectors: 1000, TrimZeroes: true, PhysicalSectorSize: 512},
+			func(id *Identify) { id.TrimZeroes = false }},
 		{"28-bit commands only", Identify{Sectors: 1000, LBA28: true, Flush: true, PhysicalSectorSize: 512}, nil},
 		{"28-bit commands only, largest", Identify{Sectors: MaxLBA28, LBA28: true, PhysicalSectorSize: 512}, nil},
 		{"28-bit commands only, larger", Identify{Sectors: MaxLBA28 + 1, LBA28: true, PhysicalSectorSize: 512},
@@ -67,7 +70,7 @@ func TestIdentifyRoundTrip(t *testing.T) {
 // TestIdentifyWords: what stands in the words, by their numbers in ATA8-ACS and
 // ACS-2, for the initiators that read them.
 func TestIdentifyWords(t *testing.T) {
-	full := Identify{Sectors: 0x0000_1234_5678_9abc, WriteCache: true, Flush: true, FlushExt: true, Trim: true, PhysicalSectorSize: 4096}
+	full := Identify{Sectors: 0x0000_1234_5678_9abc, WriteCache: true, Flush: true, FlushExt: true, Trim: true, TrimZeroes: true, PhysicalSectorSize: 4096}
 	bare := Identify{Sectors: 0x100, LBA28: true}
 	for _, row := range []struct {
 		name       string
@@ -83,6 +86,7 @@ func TestIdentifyWords(t *testing.T) {
 		{"no words 54-58, 64-70 and 88", 53, 0, 0},
 		{"28-bit size, low", 60, 0xffff, 0x0100},
 		{"28-bit size, high", 61, 0x0fff, 0},
+		{"zeros after TRIM, always", 69, 0x4020, 0},
 		{"versions", 80, 0x03f0, 0x03f0},
 		{"supported: write cache", 82, 0x0020, 0},
 		{"supported: FLUSH EXT, FLUSH, LBA48", 83, 0x7400, 0x4000},
