@@ -107,6 +107,7 @@ type Engine struct {
 	flight   slotList // in order of their last transmission
 	lost     slotList // in order of their timeout
 	inFlight int      // length of flight
+	yield    bool     // a new frame goes before one that was lost, see next
 
 	all      requestList // every unfinished request, in order of submission
 	ready    requestList

@@ -11,34 +11,54 @@ import (
 // returned is sent before anything else is called.
 func (e *Engine) Drain(now time.Duration, out [][]byte) int {
 	n := 0
-	if n < len(out) {
+	if len(out) > 0 {
 		if b := e.drainControl(now); b != nil {
 			out[n] = b
 			n++
 		}
 	}
 	if e.control.suspended {
+		e.counters.Sent += uint64(n)
 		return n
 	}
-	limit := e.window.limit()
-	for n < len(out) && e.inFlight < limit && e.lost.head != 0 {
-		i := e.lost.head
-		e.table.remove(&e.lost, i)
-		e.counters.Retransmitted++
-		out[n] = e.transmit(now, i)
-		n++
-	}
-	for n < len(out) && e.inFlight < limit && e.ready.head != nil {
-		i := e.start(e.ready.head)
+	for limit := e.window.limit(); n < len(out) && e.inFlight < limit; n++ {
+		i := e.next()
 		if i == 0 {
-			e.counters.NoSlot++
 			break
 		}
 		out[n] = e.transmit(now, i)
-		n++
 	}
 	e.counters.Sent += uint64(n)
 	return n
+}
+
+// stubborn is how often a frame has to time out to be taken for one that the
+// target cannot answer, rather than one that the network lost.
+const stubborn = 3
+
+// next is the slot of the frame to be sent next, or 0. What was lost goes first,
+// because others may wait for it; but where one frame is never answered, every
+// other turn is that of a new one, so that it cannot keep a small window to
+// itself.
+func (e *Engine) next() int32 {
+	i := e.lost.head
+	if i == 0 || e.yield && e.ready.head != nil {
+		e.yield = false
+		if e.ready.head == nil {
+			return 0
+		}
+		if fresh := e.start(e.ready.head); fresh != 0 {
+			return fresh
+		}
+		e.counters.NoSlot++
+		if i == 0 {
+			return 0
+		}
+	}
+	e.table.remove(&e.lost, i)
+	e.counters.Retransmitted++
+	e.yield = e.table.slots[i].backoff >= stubborn
+	return i
 }
 
 // start gives the next frame of r a slot, or returns 0. One slot is always left

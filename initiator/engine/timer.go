@@ -84,7 +84,7 @@ func (e *Engine) onTimeout(now time.Duration, i int32) {
 		s.backoff++
 	}
 	e.counters.Timeouts++
-	if s.class == classFlush {
+	if s.class == classFlush || s.backoff >= stubborn {
 		return // slow, rather than lost: says nothing of the network
 	}
 	rtt := e.path.rtt[s.class].srtt

@@ -8,8 +8,8 @@ import "time"
 //
 // The buffer count is the protocol's own push-back, so losses within it are
 // rarely congestion; the response to one is therefore mild (7/8 once per round
-// trip), and only silence halves, down to one frame, which is always allowed:
-// every attached target keeps at least one credit.
+// trip), and only silence halves. One frame is always allowed: every attached
+// target keeps at least one credit.
 type window struct {
 	buffers   int // advertised by the target
 	configMax int // the owner's bound
