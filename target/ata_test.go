@@ -64,7 +64,7 @@ func TestIdentify(t *testing.T) {
 	}
 	want := frame.Identify{
 		Serial: "42", Model: "A disk for tests", Firmware: "1", Sectors: 1000,
-		Flush: true, FlushExt: true, Trim: true, PhysicalSectorSize: 4096,
+		Flush: true, FlushExt: true, Trim: true, TrimZeroes: true, PhysicalSectorSize: 4096,
 	}
 	if id != want {
 		t.Errorf("IDENTIFY says\n%+v, want\n%+v", id, want)

@@ -159,6 +159,7 @@ func (d *disk) resizeLocked(sectors uint64, trim bool) {
 		Flush:              true,
 		FlushExt:           true,
 		Trim:               trim,
+		TrimZeroes:         trim && d.store.Info().TrimZeroes,
 		PhysicalSectorSize: d.info.PhysicalBlock,
 	}.Append(d.identify[:0])
 }

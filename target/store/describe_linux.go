@@ -39,6 +39,9 @@ func (s *file) describeRegular(st *unix.Stat_t) error {
 		s.info.Volatile = true
 	}
 	s.info.Trim = !s.cfg.ReadOnly
+	// "After a successful call, subsequent reads from this range will return
+	// zeros" (fallocate(2)). Block devices promise nothing.
+	s.info.TrimZeroes = s.info.Trim
 	// A file system writes whole blocks of its own: a smaller write costs a
 	// read. More than a page would tell the reader nothing true.
 	s.info.PhysicalBlock = physical(int(st.Blksize), unix.Getpagesize())

@@ -104,6 +104,7 @@ func (s *file) Size() (int64, error) {
 func (s *file) Info() Info {
 	i := s.info
 	i.Trim = i.Trim && !s.noTrim.Load()
+	i.TrimZeroes = i.TrimZeroes && i.Trim
 	return i
 }
 
@@ -136,17 +137,38 @@ func (s *file) Trim(off, n int64) error {
 		return ErrReadOnly
 	case n < 0 || off < 0 || off > s.size.Load() || n > s.size.Load()-off:
 		return ErrRange
-	case n == 0 || !s.info.Trim || s.noTrim.Load():
+	case n == 0 || !s.info.Trim:
 		return nil
 	}
-	err := s.discard(s.cfg.Offset+off, n)
-	// "EOPNOTSUPP The filesystem containing the file referred to by fd does
-	// not support this operation" (fallocate(2)): from now on Info says so.
-	if errors.Is(err, errors.ErrUnsupported) {
+	if !s.noTrim.Load() {
+		err := s.discard(s.cfg.Offset+off, n)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		// "EOPNOTSUPP The filesystem containing the file referred to by fd
+		// does not support this operation" (fallocate(2)): from now on Info
+		// says so.
 		s.noTrim.Store(true)
+	}
+	if !s.info.TrimZeroes {
 		return nil
 	}
-	return err
+	return s.zero(off, n) // it was promised, and some initiator counts on it
+}
+
+// zeros are written where a hole cannot be made. They are only read.
+var zeros [64 << 10]byte
+
+// zero writes zeros to n bytes at off.
+func (s *file) zero(off, n int64) error {
+	for n > 0 {
+		part := min(n, int64(len(zeros)))
+		if _, err := s.WriteAt(zeros[:part], off); err != nil {
+			return err
+		}
+		off, n = off+part, n-part
+	}
+	return nil
 }
 
 // ReadNow implements Prompt.

@@ -44,7 +44,7 @@ func Memory(size int64) Store {
 func (m *memory) Size() (int64, error) { return m.size, nil }
 
 func (m *memory) Info() Info {
-	return Info{Name: "memory", Identity: m.identity, PhysicalBlock: 4096, Trim: true, Volatile: true}
+	return Info{Name: "memory", Identity: m.identity, PhysicalBlock: 4096, Trim: true, TrimZeroes: true, Volatile: true}
 }
 
 func (m *memory) ReadAt(p []byte, off int64) (int, error) {

@@ -26,8 +26,8 @@ type Store interface {
 	Sync() error
 
 	// Trim tells that the n bytes at off are no longer needed. Reading them
-	// afterwards gives zeros or what was there. Where Info says that there is
-	// no trim it does nothing.
+	// afterwards gives zeros, or what was there unless Info.TrimZeroes was told
+	// at some time. Where Info never told of trim it does nothing.
 	Trim(off, n int64) error
 
 	// Size asks for the size in bytes as it is now, a multiple of SectorSize,
@@ -36,7 +36,8 @@ type Store interface {
 	Size() (int64, error)
 
 	// Info tells what kind of store this is. It does not change, except that
-	// Trim may become false when the file system turns out not to do it.
+	// Trim, and with it TrimZeroes, may become false when the file system turns
+	// out not to do it.
 	Info() Info
 
 	// Close releases the store without Sync.
@@ -56,6 +57,8 @@ type Info struct {
 	PhysicalBlock int
 	// Trim tells that Trim frees space.
 	Trim bool
+	// TrimZeroes tells that what was trimmed is read as zeros, always.
+	TrimZeroes bool
 	// ReadOnly tells that it was opened so.
 	ReadOnly bool
 	// Rotational tells that the medium is known to be a spinning one.
