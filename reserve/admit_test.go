@@ -47,30 +47,51 @@ func TestCancelWhileGranted(t *testing.T) {
 	holder.Release()
 }
 
-// TestCancelAfterGrant is the same race where it cannot be hit by chance: the
-// waiter has been granted, and its context has ended, before it runs again.
+// A lateContext ends when somebody begins to wait for it, and lets the test do
+// something at that moment.
+type lateContext struct {
+	context.Context
+	done chan struct{}
+	f    func()
+}
+
+func (c *lateContext) Done() <-chan struct{} {
+	close(c.done)
+	c.f()
+	return c.done
+}
+
+func (c *lateContext) Err() error {
+	select {
+	case <-c.done:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+// TestCancelAfterGrant is the same race where it need not be hit by chance: at
+// the moment of waiting the context has ended and the claim has been granted.
+// Select takes either; what is given up must then be free again.
 func TestCancelAfterGrant(t *testing.T) {
 	x := newRig(t, 1, 0)
 	holder, g := x.NewGrant(1), x.NewGrant(1)
-	var gaveUp int
-	for range 200 {
+	gaveUp := 0
+	for range 100 {
 		x.admit(holder, 1)
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- x.Admit(ctx, g, 1) }()
-		eventually(t, "it waits", func() bool { return x.Stats().Queue == 1 })
-		holder.Release()
-		cancel()
-		if err := <-done; err == nil {
+		err := x.Admit(&lateContext{t.Context(), make(chan struct{}), holder.Release}, g, 1)
+		if err == nil {
 			g.Release()
 		} else {
 			gaveUp++
 		}
 		if st := x.Stats(); st.Granted != 0 || st.Queue != 0 {
-			t.Fatalf("after giving up: %+v", st)
+			t.Fatalf("after %v: %+v", err, st)
 		}
 	}
-	t.Logf("gave up %d of 200 times", gaveUp)
+	if gaveUp == 0 || gaveUp == 100 {
+		t.Errorf("gave up %d of 100 times: want the race to go both ways", gaveUp)
+	}
 }
 
 func TestAdmitContextHasEnded(t *testing.T) {

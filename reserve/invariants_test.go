@@ -161,7 +161,7 @@ func phases(grants []*Grant) string {
 // I4: within its claim nothing can fail: all the buffers are there, whatever
 // happens to normal memory once they are granted.
 func TestI4ClaimIsComplete(t *testing.T) {
-	x := newRig(t, 12, 12)
+	x := newRig(t, 12, 24)
 	g := x.NewGrant(8)
 	s := x.NewStock(8, 4)
 	x.admit(g, 8)
@@ -346,11 +346,11 @@ func TestI13DoubleFree(t *testing.T) {
 // I14: first come, first served; a small claim does not overtake a large one.
 func TestI14FirstComeFirstServed(t *testing.T) {
 	x := newRig(t, 8, 0)
-	grants := x.grants(6, 8)
+	grants := x.grants(7, 8)
 	x.admit(grants[0], 5)
 	x.admit(grants[1], 3)
 	var order []int
-	for i, n := range []int{6, 1, 2, 8} {
+	wait := func(i, n int) {
 		ok, err := x.AdmitFunc(grants[2+i], n, func(g *Grant, err error) {
 			if err != nil || len(g.Buffers()) != n {
 				t.Errorf("waiter %d: %d buffers of %d, %v", i, len(g.Buffers()), n, err)
@@ -361,6 +361,9 @@ func TestI14FirstComeFirstServed(t *testing.T) {
 			t.Fatalf("waiter %d: %v %v", i, ok, err)
 		}
 	}
+	for i, n := range []int{6, 1, 2, 8} {
+		wait(i, n)
+	}
 	grants[0].Release() // 5 free: the first wants 6, and the second, who wants 1, stays behind
 	if len(order) != 0 {
 		t.Fatalf("%v overtook", order)
@@ -369,6 +372,7 @@ func TestI14FirstComeFirstServed(t *testing.T) {
 	if x.TryAdmit(extra, 1) {
 		t.Fatal("TryAdmit overtook the queue")
 	}
+	wait(4, 1)          // it would fit, and has to queue
 	grants[1].Release() // 8 free: the first gets 6, then 1; the third does not fit into the last
 	wantOrder(t, order, 0, 1)
 	grants[2].Release()
@@ -377,7 +381,9 @@ func TestI14FirstComeFirstServed(t *testing.T) {
 	grants[4].Release()
 	wantOrder(t, order, 0, 1, 2, 3)
 	grants[5].Release()
-	if st := x.Stats(); st.Waited != 4 || st.QueueMax != 4 || st.Queue != 0 || st.Busy != 1 {
+	wantOrder(t, order, 0, 1, 2, 3, 4)
+	grants[6].Release()
+	if st := x.Stats(); st.Waited != 5 || st.QueueMax != 5 || st.Queue != 0 || st.Busy != 1 {
 		t.Errorf("%+v", st)
 	}
 }

@@ -185,6 +185,27 @@ func TestPressureReturnsSlabs(t *testing.T) {
 	}
 }
 
+// TestUsedSlabStays: an idle slab is returned, and the one behind it, of which
+// only a part is used, is not.
+func TestUsedSlabStays(t *testing.T) {
+	x := newRig(t, 8, 32) // slabs of 8
+	a, b := x.NewGrant(8), x.NewGrant(4)
+	x.admit(a, 8)
+	x.admit(b, 4)
+	x.SetPressure(true)
+	a.Release()
+	if st := x.Stats(); st.Normal != 8 || st.SlabsReturned != 1 || st.FreeNormal != 4 {
+		t.Errorf("%+v", st)
+	}
+	for _, buffer := range b.Buffers() {
+		buffer.Data[0] = 1 // still there
+	}
+	b.Release()
+	if st := x.Stats(); st.Normal != 0 || st.SlabsReturned != 2 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // TestUnmapFailure: the system may refuse to take memory back; it is then used
 // again, and nothing is mapped twice.
 func TestUnmapFailure(t *testing.T) {

@@ -109,6 +109,10 @@ func (x *rig) open(cfg Config) *rig {
 		if x.t.Failed() {
 			return // whatever went wrong has been said
 		}
+		if !r.mu.TryLock() {
+			return // a panic left it locked, and is about to end the program
+		}
+		r.mu.Unlock()
 		if r.closed {
 			return // by the test itself, which looked
 		}

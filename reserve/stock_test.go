@@ -30,6 +30,53 @@ func TestStockFollowsTheRegime(t *testing.T) {
 	releaseAll(grants)
 }
 
+// TestStockRegrowsUnderOverload: claims never cease and more are always waiting,
+// so that every buffer that is freed has a taker. After the crunch the stock
+// still gets back to its size: claims leave it what it lacks.
+func TestStockRegrowsUnderOverload(t *testing.T) {
+	x := newRig(t, 16, 32)
+	s := x.NewStock(12, 4)
+	var running []*Grant
+	admitted := func(g *Grant, err error) { running = append(running, g) }
+	claim := func(g *Grant) {
+		if ok, err := x.AdmitFunc(g, 5, admitted); err != nil {
+			t.Fatal(err)
+		} else if ok {
+			running = append(running, g)
+		}
+	}
+	for _, g := range x.grants(16, 5) {
+		claim(g)
+	}
+	finishOldest := func() {
+		g := running[0]
+		running = running[1:]
+		g.Release()
+		claim(g)
+		s.Frames()
+	}
+	x.fail = true
+	finishOldest()
+	for range maxPatience {
+		finishOldest()
+	}
+	if st := x.Stats(); st.Stocked != 4 || st.Queue < 8 {
+		t.Fatalf("%+v", st)
+	}
+	x.fail = false
+	for range 2 * maxPatience {
+		finishOldest()
+	}
+	if st := x.Stats(); st.Stocked != 12 || st.Regime != Normal || st.Queue < 8 {
+		t.Errorf("%+v", st)
+	}
+	for len(running) > 0 {
+		g := running[0]
+		running = running[1:]
+		g.Release()
+	}
+}
+
 // TestExchangeAcrossOrigins: whatever the origins that are exchanged, the
 // largest claim can be served once the others are finished, with the slabs
 // returned as far as that allows. This is the argument of doc.go, tried.
