@@ -1,7 +1,6 @@
 package initiator
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -109,8 +108,6 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	switch {
-	case c.Link == nil:
-		return c, errors.New("initiator: Config.Link is needed: see package aoe/frame/link/open")
 	case c.Addr.IsWildcard():
 		return c, fmt.Errorf("initiator: %v may be more than one disk: Discover finds them", c.Addr)
 	case c.MaxRequest%pageBytes != 0:

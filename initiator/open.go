@@ -24,6 +24,9 @@ func Open(ctx context.Context, cfg Config) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Link == nil {
+		return nil, errors.New("initiator: Config.Link is needed: see package aoe/frame/link/open")
+	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, OpenTime)

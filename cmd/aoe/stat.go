@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,8 @@ import (
 	"aoe/cmd/internal/rundir"
 	"aoe/cmd/internal/show"
 	"aoe/frame"
+	"aoe/initiator"
+	"aoe/initiator/engine"
 )
 
 func newStat() *cobra.Command {
@@ -101,13 +104,60 @@ func printStatuses(w io.Writer, all []rundir.Status, verbose bool) error {
 
 // printStatus prints everything about one disk.
 func printStatus(w io.Writer, s rundir.Status) error {
-	t := show.NewTable("", "")
-	t.Row("device", s.Device+" via "+s.Via)
-	t.Row("size", show.Gigabytes(s.SizeBytes))
-	t.Row("state", s.State+" "+s.Reason)
-	t.Row("attached", fmt.Sprintf("since %s by process %d", s.Since.Format(time.DateTime), s.PID))
 	if _, err := fmt.Fprintln(w, s.Addr, "on", s.Interface); err != nil {
 		return err
 	}
+	t := show.NewTable("", "")
+	t.Row("  device", fmt.Sprintf("%s via %s, %s", s.Device, s.Via, access(s.ReadOnly)))
+	t.Row("  attached", fmt.Sprintf("since %s by process %d", s.Since.Format(time.DateTime), s.PID))
+	t.Row("  disk", fmt.Sprintf("%s, serial %s, %s", s.Model, s.Serial, show.Gigabytes(s.SizeBytes)))
+	t.Row("  state", strings.TrimSpace(s.State+" "+s.Reason))
+	if st := s.Stats; st != nil {
+		detailRows(t, st)
+	}
+	if st := s.FUSE; st != nil {
+		t.Row("  device I/O", fmt.Sprintf("%d reads, %d writes, %d flushes, %d trims, %d zeroed, %d errors",
+			st.Reads, st.Writes, st.Flushes, st.Trims, st.Zeroes, st.Errors))
+	}
+	if st := s.NBD; st != nil {
+		t.Row("  NBD", fmt.Sprintf("%d reads, %d writes, %d flushes, %d trims, %d zeroed, %d errors on %d connections",
+			st.Reads, st.Writes, st.Flushes, st.Trims, st.Zeroes, st.Errors, st.Connections))
+	}
 	return t.Print(w)
+}
+
+func access(readOnly bool) string {
+	if readOnly {
+		return "read-only"
+	}
+	return "read and write"
+}
+
+// detailRows are the initiator's counters.
+func detailRows(t *show.Table, st *initiator.Stats) {
+	for _, tr := range st.State.Troubles {
+		t.Row("  trouble", fmt.Sprintf("%s, since %s", tr.What, tr.Since.Format(time.DateTime)))
+	}
+	t.Row("  target", fmt.Sprintf("%s, %d bytes of data in a frame", st.Target, st.Payload))
+	t.Row("  requests", fmt.Sprintf("%d, %d failed, %d waited for an overlapping one", st.Requests, st.Failed, st.Ordered))
+	t.Row("  frames", fmt.Sprintf("%d sent, %d of them again (%d in vain), %d kept, %d freed at once",
+		st.Sent, st.Retransmitted, st.Spurious, st.Answered, st.Drops.Sum()))
+	t.Row("  window", fmt.Sprintf("%d of %d in flight; the target holds %d", st.InFlight, st.Window, st.Buffers))
+	for _, g := range []struct {
+		name  string
+		gauge engine.Gauge
+	}{{"read", st.Read}, {"write", st.Write}, {"flush", st.Flush}, {"network", st.Network}} {
+		if g.gauge.Samples > 0 {
+			t.Row("  "+g.name, fmt.Sprintf("rttavg %s, least %s, most %s, timeout %s", show.Duration(g.gauge.Smooth),
+				show.Duration(g.gauge.Least), show.Duration(g.gauge.Most), show.Duration(g.gauge.Timeout)))
+		}
+	}
+	r := st.Reserve
+	t.Row("  memory", fmt.Sprintf("%s; %s mapped, %d buffers reserved, %d free, %d at the least",
+		r.Regime, show.Bytes(int64(r.MappedBytes)), r.Reserve, r.FreeReserve, r.ReserveLow))
+	t.Row("  admission", fmt.Sprintf("%d admitted, %d waited, %d from the reserve, %d times into crunch",
+		r.Admitted, r.Waited, r.FromReserve, r.ToCrunch))
+	l := st.Link
+	t.Row("  interface", fmt.Sprintf("%d received, %d sent, dropped: %d by the kernel, %d too long, %d sending; down %d times",
+		l.Received, l.Sent, l.KernelDropped, l.Truncated, l.SendDropped, l.Flaps))
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"aoe/frame"
+	"aoe/initiator"
+	"aoe/initiator/attach"
 )
 
 // A Status is how an attached disk is at a moment, as told by the process that
@@ -14,9 +16,17 @@ type Status struct {
 	Via       string     `json:"via"`    // "fuse" or "nbd"
 	Interface string     `json:"interface"`
 	SizeBytes int64      `json:"sizeBytes"`
+	Model     string     `json:"model"`
+	Serial    string     `json:"serial"`
 	ReadOnly  bool       `json:"readOnly"`
-	State     string     `json:"state"`            // "attaching", "up", "down" or "detaching"
+	State     string     `json:"state"`            // "attaching", or an initiator.Condition
 	Reason    string     `json:"reason,omitempty"` // why it is not up
 	PID       int        `json:"pid"`
 	Since     time.Time  `json:"since"`
+
+	// Stats and what follows is nil until the disk is attached, and NBD or
+	// FUSE is nil when it is attached the other way.
+	Stats *initiator.Stats  `json:"stats,omitempty"`
+	NBD   *attach.NBDStats  `json:"nbd,omitempty"`
+	FUSE  *attach.FUSEStats `json:"fuse,omitempty"`
 }

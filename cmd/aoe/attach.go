@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"aoe/cmd/internal/background"
+	"aoe/cmd/internal/exit"
+	"aoe/cmd/internal/hold"
+	"aoe/cmd/internal/rundir"
+	"aoe/cmd/internal/show"
+	"aoe/frame"
+	"aoe/initiator"
+	"aoe/initiator/attach"
+)
+
+// An attachConfig is the command line of aoe attach.
+type attachConfig struct {
+	ifname, linkKind string
+	via, socket      string
+	readOnly         bool
+	serial           string
+	deadsecs         int
+	depth, reserved  int
+	maxRequest       sizeFlag
+	lock             bool
+	background       bool
+	plan             bool
+	json             bool
+	wait             time.Duration
+}
+
+func newAttach() *cobra.Command {
+	c := attachConfig{maxRequest: initiator.DefaultMaxRequest}
+	cmd := &cobra.Command{
+		Use:   "attach -i INTERFACE ADDRESS",
+		Short: "Attach a disk as a block device, or as a socket",
+		Long: `Attach the disk ADDRESS and print the device that shows it. The disk stays
+attached until SIGINT (Ctrl-C) or SIGTERM, or until aoe detach; with --background
+the command returns when the device is there.
+
+` + waysHelp() + `
+While the device is in use, mounted for instance, a signal or aoe detach is
+refused, and says where it is used. When the target is silent for --deadsecs,
+requests fail; when it answers again, the disk is up again. aoe stat shows the
+state.
+
+A disk that answers with another serial number than the one found at first is not
+used (--serial says beforehand which it must be): requests wait for the right one.
+
+--plan prints the memory that would be reserved, line by line, and what that
+guarantees, without attaching anything and without asking anybody.
+
+EXIT STATUS
+  0  detached; with --background: attached; with --plan: printed
+  1  something failed
+  2  the command line was not understood
+  3  nobody answered
+  4  attached already by another process`,
+		Example: `  # A block device, until Ctrl-C
+  aoe attach -i eth0 e1.1
+  mkfs.ext4 /dev/loop0 && mount /dev/loop0 /mnt
+
+  # The same from a script
+  device=$(aoe attach -i eth0 --background e1.1)
+  aoe detach e1.1
+
+  # For qemu, fio, nbdcopy, libnbd; needs no FUSE
+  aoe attach -i eth0 --via nbd --socket /run/e1.1.sock e1.1
+
+  # What would be reserved
+  aoe attach -i eth0 --plan e1.1`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			addr, err := parseAddr(args[0])
+			if err != nil {
+				return err
+			}
+			switch {
+			case c.plan:
+				return c.printPlan(cmd.OutOrStdout(), addr)
+			case c.background && !background.Inside():
+				return c.startBehind(cmd, addr)
+			}
+			return c.run(cmd, addr)
+		},
+	}
+	f := cmd.Flags()
+	interfaceFlag(f, &c.ifname)
+	linkFlag(f, &c.linkKind)
+	f.StringVar(&c.via, "via", "", "how to attach: "+strings.Join(wayNames(), ", ")+" (default the best that gives a block device)")
+	f.StringVar(&c.socket, "socket", "", "path of the socket for --via nbd (default in the run directory)")
+	f.BoolVarP(&c.readOnly, "read-only", "r", false, "refuse writes")
+	f.StringVar(&c.serial, "serial", "", "serial number that the disk must have")
+	f.IntVar(&c.deadsecs, "deadsecs", 180, "seconds of silence after which requests fail; negative: never")
+	f.IntVar(&c.depth, "depth", initiator.DefaultDepth, "requests under way at once in normal times")
+	f.IntVar(&c.reserved, "reserved", 1, "requests guaranteed to be under way when all other memory is gone")
+	f.Var(&c.maxRequest, "max-request", "longest request in bytes, a multiple of 4096")
+	f.BoolVar(&c.lock, "lock", false, "lock all buffers into memory (needs CAP_IPC_LOCK or RLIMIT_MEMLOCK)")
+	f.BoolVar(&c.background, "background", false, "return when the device is there, and go on in the background")
+	f.BoolVar(&c.plan, "plan", false, "print what would be reserved, and end")
+	f.BoolVar(&c.json, "json", false, "print JSON instead of the device's path, or of the plan")
+	f.DurationVar(&c.wait, "wait", initiator.OpenTime, "how long to look for the disk")
+	return cmd
+}
+
+func wayNames() (names []string) {
+	for _, w := range attach.Ways() {
+		if w.Available {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
+
+// waysHelp is the table of ways to attach, as this machine has them.
+func waysHelp() string {
+	var b strings.Builder
+	t := show.NewTable("  --via", "gives", "here", "to swap on")
+	for _, w := range attach.Ways() {
+		here := "yes"
+		if !w.Available {
+			here = "no"
+		}
+		t.Row("  "+w.Name, w.Gives, here, w.Swap)
+	}
+	_ = t.Print(&b) // a strings.Builder takes everything
+	return b.String()
+}
+
+func (c attachConfig) disk(addr frame.Addr) initiator.Config {
+	cfg := initiator.Config{
+		Addr: addr, Serial: c.serial, Depth: c.depth, ReservedRequests: c.reserved,
+		MaxRequest: int(c.maxRequest), LockMemory: c.lock, DeadTime: time.Duration(c.deadsecs) * time.Second,
+	}
+	if c.deadsecs < 0 {
+		cfg.DeadTime = -1
+	}
+	return cfg
+}
+
+// printPlan prints the bill for the interface's MTU. It needs no privilege.
+func (c attachConfig) printPlan(w io.Writer, addr frame.Addr) error {
+	if c.ifname == "" {
+		return exit.Usagef("no interface: say -i eth0")
+	}
+	ifi, err := net.InterfaceByName(c.ifname)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.ifname, err)
+	}
+	p, err := c.disk(addr).Plan(ifi.MTU, 0)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return show.JSON(w, p)
+	}
+	_, err = p.WriteTo(w)
+	return err
+}
+
+// startBehind starts the process that holds the disk, and prints what it says.
+func (c attachConfig) startBehind(cmd *cobra.Command, addr frame.Addr) error {
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	dir := rundir.Default()
+	if err := os.MkdirAll(string(dir), 0o755); err != nil {
+		return err
+	}
+	said, err := background.Start(ctx, os.Args[1:], dir.Log(addr))
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(cmd.OutOrStdout(), said)
+	return err
+}
+
+// run attaches, says so, and holds the disk until it is detached.
+func (c attachConfig) run(cmd *cobra.Command, addr frame.Addr) error {
+	// Asked for before there is anything to undo: a signal must not kill us in
+	// the middle of it.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, stopSignals...)
+	defer signal.Stop(signals)
+
+	h, err := c.attach(cmd, addr, signals)
+	say := ""
+	if err == nil {
+		say, err = c.describe(h)
+		if err != nil {
+			err = errors.Join(err, h.Close())
+		}
+	}
+	if background.Inside() {
+		err = errors.Join(err, background.Ready(say, err))
+	} else if err == nil {
+		_, err = io.WriteString(cmd.OutOrStdout(), say)
+	}
+	if err != nil {
+		return err
+	}
+	return h.Run(signals, func(s string) { fmt.Fprintln(cmd.ErrOrStderr(), "aoe:", s) })
+}
+
+// attach is interrupted by a signal.
+func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan os.Signal) (*hold.Hold, error) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), c.wait)
+	defer cancel()
+	attached := make(chan struct{})
+	defer close(attached)
+	interrupted := make(chan struct{})
+	go func() { // ends with attach
+		select {
+		case <-signals:
+			close(interrupted)
+			cancel()
+		case <-attached:
+		}
+	}()
+	l, err := openLink(c.ifname, c.linkKind)
+	if err != nil {
+		return nil, err
+	}
+	cfg := hold.Config{
+		Disk: c.disk(addr), Via: c.via, Socket: c.socket, ReadOnly: c.readOnly, Dir: rundir.Default(),
+		Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
+	}
+	cfg.Disk.Link = l
+	if c.socket != "" {
+		if cfg.Socket, err = filepath.Abs(c.socket); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	h, err := hold.Attach(ctx, cfg)
+	select {
+	case <-interrupted:
+		if h != nil {
+			err = h.Close() // the signal came at the last moment
+		}
+		return nil, exit.With(exit.Interrupted, errors.Join(errors.New("interrupted"), err))
+	default:
+	}
+	if errors.Is(err, rundir.ErrAttached) {
+		return nil, exit.With(exit.InUse, err)
+	}
+	return h, openError(err)
+}
+
+// describe is what standard output gets: the device alone, so that a script can
+// use it, or everything as JSON.
+func (c attachConfig) describe(h *hold.Hold) (string, error) {
+	if !c.json {
+		return h.Device() + "\n", nil
+	}
+	var b strings.Builder
+	err := show.JSON(&b, h.Status())
+	return b.String(), err
+}

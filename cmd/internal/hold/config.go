@@ -1,0 +1,87 @@
+package hold
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"aoe/cmd/internal/rundir"
+	"aoe/initiator"
+	"aoe/initiator/attach"
+)
+
+// A Config says what to attach, and how. Disk.Link, Disk.Addr and Dir are
+// needed.
+type Config struct {
+	Disk initiator.Config
+	// Via is "fuse" or "nbd". Empty is the best way of this machine that gives
+	// a block device.
+	Via string
+	// Socket of Via "nbd". Empty means one in Dir, named after the address.
+	Socket string
+	// ReadOnly refuses writes even if the disk would take them.
+	ReadOnly bool
+	// Dir lists the disk while it is attached.
+	Dir rundir.Dir
+	// Watch is the time between looks at the disk's condition and size. Zero
+	// means one second; negative is refused.
+	Watch time.Duration
+	// Log is told when the condition or the size changes. Nil tells nobody.
+	Log *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Disk.Link == nil {
+		return c, errors.New("hold: Config.Disk.Link is needed")
+	}
+	if c.Watch == 0 {
+		c.Watch = time.Second
+	}
+	if c.Watch < 0 {
+		return c, fmt.Errorf("hold: Config.Watch is negative")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if c.Via, err = chooseWay(c.Via); err != nil {
+		return c, err
+	}
+	if c.Socket == "" {
+		c.Socket = filepath.Join(string(c.Dir), c.Disk.Addr.String()+".nbd")
+	}
+	return c, nil
+}
+
+// chooseWay says how to attach, or why that is not possible here.
+func chooseWay(via string) (string, error) {
+	ways := attach.Ways()
+	if via == "" {
+		if w, ok := attach.DefaultWay(); ok {
+			return w.Name, nil
+		}
+		var why []string
+		for _, w := range ways {
+			if w.Reason != "" {
+				why = append(why, w.Name+": "+w.Reason)
+			}
+		}
+		return "", fmt.Errorf("hold: no way to make a block device here; --via nbd makes a socket. %s", strings.Join(why, "; "))
+	}
+	i := slices.IndexFunc(ways, func(w attach.Way) bool { return w.Name == via })
+	if i < 0 {
+		var names []string
+		for _, w := range ways {
+			names = append(names, w.Name)
+		}
+		return "", fmt.Errorf("hold: there is no way %q to attach: want one of %s", via, strings.Join(names, ", "))
+	}
+	if !ways[i].Available {
+		return "", fmt.Errorf("hold: %s: %s", via, ways[i].Reason)
+	}
+	return via, nil
+}
