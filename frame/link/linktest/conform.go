@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -292,11 +293,14 @@ func (e ends) foreignFrames() {
 	other := e.frameToB(100, 1)
 	other[12], other[13] = 0x88, 0xb5 // for local experiments (IEEE 802)
 	station := makeFrame(frame.MAC{2, 0xff, 0xff, 0xff, 0xff, 0xff}, e.a.State().MAC, 100, 2)
+	// The tag of VLAN 5, behind the addresses. Linux takes it off before it
+	// gives the frame to a socket of AoE's.
+	vlan := slices.Insert(e.frameToB(100, 3), 12, 0x81, 0x00, 0x00, 0x05)
 	if _, ok := e.a.(*Port); ok {
 		// The switch carries AoE alone, it does not look at the EtherType.
-		other = station
+		other, vlan = station, station
 	}
-	e.send(e.a, other, station)
+	e.send(e.a, other, station, vlan)
 	e.nothing(e.a, e.b)
 }
 

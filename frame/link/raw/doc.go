@@ -20,7 +20,7 @@
 //     (net.core.rmem_default), about ten frames of 9000 bytes at their true cost
 //     (H7). Frames that find no room are counted in Stats.KernelDropped, on Linux.
 //   - A send that finds the socket's buffer full waits, instead of failing: a
-//     deadline of a millisecond bounds the wait.
+//     deadline of 10 ms bounds the wait.
 //   - Timeouts are the Go runtime's, which rounds short ones up to a millisecond.
 //   - On BSD and macOS it loses all but the first of several frames that the
 //     system delivers in one read, and Close takes up to 200 ms.

@@ -26,7 +26,8 @@ const (
 	// lookEvery is the time between two looks for changes of the interface.
 	lookEvery = 250 * time.Millisecond
 	// sendPatience is the longest wait for room in the socket's send buffer.
-	sendPatience = time.Millisecond
+	// It starts before the first attempt, so it must outlast a preemption.
+	sendPatience = 10 * time.Millisecond
 )
 
 // A Link is an interface, opened with Open.

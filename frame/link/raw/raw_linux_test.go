@@ -98,8 +98,8 @@ func TestH7FramesWithoutRoomAreCounted(t *testing.T) {
 	f := make([]byte, 9000)
 	frame.Header{Dst: pair.B.MAC, Src: pair.A.MAC}.Append(f[:0])
 	for range frames {
-		if n, err := a.Send([][]byte{f}); n != 1 || err != nil {
-			t.Fatalf("Send = %d, %v", n, err)
+		if _, err := a.Send([][]byte{f}); err != nil {
+			t.Fatal(err)
 		}
 	}
 	bufs := make([][]byte, 16)
@@ -110,7 +110,7 @@ func TestH7FramesWithoutRoomAreCounted(t *testing.T) {
 		if _, err := b.Recv(bufs, 10*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		if s := b.Stats(); s.Received+s.KernelDropped == frames {
+		if s := b.Stats(); s.Received+s.KernelDropped+a.Stats().SendDropped == frames {
 			if s.Received < slots || s.KernelDropped == 0 {
 				t.Errorf("stats %+v: want at least %d received and some dropped", s, slots)
 			}
