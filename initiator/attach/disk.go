@@ -4,53 +4,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"aoe/frame"
+	"aoe/initiator"
 )
 
 // SectorSize is the unit of all offsets and lengths that a Disk takes: 512
 // bytes, as on the wire.
-const SectorSize = 512
+const SectorSize = frame.SectorSize
 
-// A Kind is what an operation does.
-type Kind uint8
+// Operations are the initiator's.
+type (
+	// A Kind is what an operation does.
+	Kind = initiator.Kind
+	// An Op is one operation. Offset and Length are in bytes, multiples of
+	// SectorSize and within the disk; both are zero for Flush.
+	Op = initiator.Op
+)
 
 // The operations of a disk.
 const (
-	Read Kind = iota + 1
-	Write
-	Flush // everything acknowledged before becomes durable
-	Trim  // the contents are of no more use; see Info.TrimZeroes
+	Read  = initiator.Read
+	Write = initiator.Write
+	Flush = initiator.Flush // everything acknowledged before becomes durable
+	Trim  = initiator.Trim  // the contents are of no more use; see Info.TrimZeroes
 )
 
-// String names k.
-func (k Kind) String() string {
-	switch k {
-	case Read:
-		return "read"
-	case Write:
-		return "write"
-	case Flush:
-		return "flush"
-	case Trim:
-		return "trim"
-	}
-	return fmt.Sprintf("Kind(%d)", uint8(k))
-}
-
-// An Op is one operation. Offset and Length are in bytes, multiples of
-// SectorSize and within the disk; both are zero for Flush.
-type Op struct {
-	Kind   Kind
-	Offset int64
-	Length int
-}
-
-// A Disk is what the front ends need of a disk. All methods may be called by
-// any number of goroutines at the same time.
+// A Disk is what the front ends need of a disk; [Over] makes one of an
+// *initiator.Disk. All methods may be called by any number of goroutines at the
+// same time.
 type Disk interface {
 	// Info is what the disk is. It does not change.
 	Info() Info
 
-	// Size is the disk's size now, in bytes. It may change (H16).
+	// Size is the disk's size now, in bytes, a multiple of SectorSize. It may
+	// change (H16).
 	Size() int64
 
 	// Admit reserves everything that is needed to finish op, waiting in order

@@ -160,7 +160,7 @@ func (f *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, _ []byte) (fu
 		return nil, f.count(fuse.EINVAL)
 	}
 	c := f.call()
-	c.start(Op{Read, offset, int(n)})
+	c.start(Op{Kind: Read, Offset: offset, Length: int(n)})
 	if s := c.wait(cancel); s != fuse.OK {
 		return nil, f.count(s)
 	}
@@ -221,7 +221,7 @@ func (f *fileSystem) do(cancel <-chan struct{}, c *fuseCall, kind Kind, offset, 
 	at, rest := int64(offset), int64(length)
 	for {
 		n := int(min(rest, int64(longest)))
-		if !c.start(Op{kind, at, n}) {
+		if !c.start(Op{Kind: kind, Offset: at, Length: n}) {
 			break
 		}
 		at += int64(n)

@@ -125,7 +125,7 @@ func (t *nbdTransmission) refuse(length int) error {
 
 // read serves a read that fits in one request of the disk.
 func (t *nbdTransmission) read(s *nbdSlot) {
-	r, err := t.disk.Admit(t.ctx, Op{Read, int64(s.offset), int(s.length)})
+	r, err := t.disk.Admit(t.ctx, Op{Kind: Read, Offset: int64(s.offset), Length: int(s.length)})
 	if err != nil {
 		s.fail(nbdErrnoOf(err))
 		t.finished <- s
@@ -204,7 +204,7 @@ func (t *nbdTransmission) write(s *nbdSlot) error {
 	offset, rest := int64(s.offset), int(s.length)
 	for rest > 0 {
 		n := min(rest, t.info.MaxRequest)
-		r, err := t.disk.Admit(t.ctx, Op{Write, offset, n})
+		r, err := t.disk.Admit(t.ctx, Op{Kind: Write, Offset: offset, Length: n})
 		if err != nil {
 			s.fail(nbdErrnoOf(err))
 			s.partEnded()
@@ -231,7 +231,7 @@ func (t *nbdTransmission) parts(s *nbdSlot, kind Kind, longest int) {
 	offset, rest := int64(s.offset), int64(s.length)
 	for {
 		n := int(min(rest, int64(longest)))
-		r, err := t.disk.Admit(t.ctx, Op{kind, offset, n})
+		r, err := t.disk.Admit(t.ctx, Op{Kind: kind, Offset: offset, Length: n})
 		if err != nil {
 			s.fail(nbdErrnoOf(err))
 			break

@@ -1,0 +1,93 @@
+package attach
+
+import (
+	"context"
+
+	"aoe/initiator"
+)
+
+// An over is the Disk interface over an initiator's disk. All it adds is that
+// callbacks get a Request and not an *initiator.Request: each of the disk's
+// requests, however many are admitted, is paired with a wrapper that was made
+// at the start.
+type over struct {
+	disk *initiator.Disk
+	info Info
+	free chan *overRequest
+}
+
+// An overRequest is an admitted request.
+type overRequest struct {
+	over   *over
+	r      *initiator.Request
+	done   func(Request)
+	onDone func(*initiator.Request) // made once
+}
+
+// Over makes a Disk of d.
+func Over(d *initiator.Disk) Disk {
+	id := d.Identify()
+	o := &over{
+		disk: d,
+		info: Info{
+			Name:  d.Target().Addr.String(),
+			Model: id.Model,
+			// What others have written to the disk, partition tables for
+			// instance, counts in sectors of 512 bytes, whatever the physical
+			// size: AoE has no other.
+			BlockSize:  SectorSize,
+			Preferred:  d.Payload(),
+			MaxRequest: d.MaxRequest(),
+			MaxTrim:    d.MaxTrim(),
+			WriteCache: id.WriteCache,
+			Trim:       id.Trim,
+			TrimZeroes: id.TrimZeroes,
+		},
+		free: make(chan *overRequest, d.Depth()),
+	}
+	for range d.Depth() {
+		w := &overRequest{over: o}
+		w.onDone = func(*initiator.Request) { w.done(w) }
+		o.free <- w
+	}
+	return o
+}
+
+// Info implements Disk.
+func (o *over) Info() Info { return o.info }
+
+// Size implements Disk.
+func (o *over) Size() int64 { return o.disk.Size() }
+
+// Admit implements Disk.
+func (o *over) Admit(ctx context.Context, op Op) (Request, error) {
+	r, err := o.disk.Admit(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	// There are as many as the disk has requests, and Release puts them back
+	// first, so one is there.
+	w := <-o.free
+	w.r = r
+	return w, nil
+}
+
+// Segments implements Request.
+func (w *overRequest) Segments() [][]byte { return w.r.Segments() }
+
+// Submit implements Request.
+func (w *overRequest) Submit(done func(Request)) {
+	w.done = done
+	w.r.Submit(w.onDone)
+}
+
+// Err implements Request.
+func (w *overRequest) Err() error { return w.r.Err() }
+
+// Release implements Request.
+func (w *overRequest) Release() {
+	r := w.r
+	w.r, w.done = nil, nil
+	w.over.free <- w
+	r.Release()
+}
