@@ -296,10 +296,6 @@ func (e ends) foreignFrames() {
 	// The tag of VLAN 5, behind the addresses. Linux takes it off before it
 	// gives the frame to a socket of AoE's.
 	vlan := slices.Insert(e.frameToB(100, 3), 12, 0x81, 0x00, 0x00, 0x05)
-	if _, ok := e.a.(*Port); ok {
-		// The switch carries AoE alone, it does not look at the EtherType.
-		other, vlan = station, station
-	}
 	e.send(e.a, other, station, vlan)
 	e.nothing(e.a, e.b)
 }

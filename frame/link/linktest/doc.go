@@ -7,8 +7,8 @@
 //	sw := linktest.NewSwitch(linktest.Config{Seed: seed, Faults: linktest.Faults{Loss: 0.1}})
 //	a, b := sw.Port(macA), sw.Port(macB)
 //
-// A [Switch] delivers by destination MAC, and to all ports what is addressed to
-// a group. It loses, duplicates, delays and reorders as its [Faults] say, all
+// A [Switch] delivers AoE frames by destination MAC, and to all ports what is
+// addressed to a group. It loses, duplicates, delays and reorders as its [Faults] say, all
 // random choices coming from one seeded generator; it can be cut in one
 // direction or both, and every port can be set down, clogged or given another
 // MTU. A test can decide the fate of single frames with [Switch.SetScript].

@@ -1,6 +1,7 @@
 package linktest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -194,6 +195,9 @@ func (s *Switch) Next() (due time.Duration, ok bool) {
 
 // forwardLocked puts the frame f from p on the way to where it is addressed.
 func (s *Switch) forwardLocked(p *Port, f []byte) {
+	if binary.BigEndian.Uint16(f[12:]) != uint16(frame.EtherType) {
+		return // links receive nothing else
+	}
 	now := s.nowLocked()
 	dst := frame.MAC(f[0:6])
 	known := false
