@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -71,6 +72,9 @@ func statuses(ctx context.Context, dir rundir.Dir, names []string) ([]rundir.Sta
 	}
 	for _, addr := range addrs {
 		s, err := dir.Status(ctx, addr)
+		if errors.Is(err, rundir.ErrNotAttached) && len(names) == 0 {
+			continue // detached since it was listed
+		}
 		if err != nil {
 			return nil, err
 		}

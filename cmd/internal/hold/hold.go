@@ -65,7 +65,7 @@ func Attach(ctx context.Context, cfg Config) (_ *Hold, err error) {
 	if h.disk, err = initiator.Open(ctx, cfg.Disk); err != nil {
 		return nil, err
 	}
-	if h.front, err = newFront(ctx, cfg, newFrontDisk(h.disk, cfg.Disk.Addr)); err != nil {
+	if h.front, err = newFront(ctx, cfg, attach.Over(h.disk)); err != nil {
 		return nil, err
 	}
 	watch, stop := context.WithCancel(context.Background())

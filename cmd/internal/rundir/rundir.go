@@ -145,7 +145,7 @@ func (d Dir) Status(ctx context.Context, addr frame.Addr) (Status, error) {
 }
 
 // Detach asks the process that holds the disk to detach it, and waits until
-// that is done. ErrRefused says that it will not, and why.
+// that is done and the address free. ErrRefused says that it will not, and why.
 func (d Dir) Detach(ctx context.Context, addr frame.Addr) error {
 	_, err := d.call(ctx, addr, request{"detach"}, detachTimeout)
 	return err
@@ -168,13 +168,20 @@ func (d Dir) call(ctx context.Context, addr frame.Addr, q request, timeout time.
 	}
 	var r reply
 	if err := json.NewDecoder(io.LimitReader(conn, maxMessageBytes)).Decode(&r); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = fmt.Errorf("its process did not answer: %w", ctx.Err())
+		case errors.Is(err, io.EOF):
+			err = ErrNotAttached // it was just being detached
 		}
 		return reply{}, fmt.Errorf("rundir: %s: %w", addr, err)
 	}
 	if r.Error != "" {
 		return reply{}, fmt.Errorf("rundir: %s: %w: %s", addr, ErrRefused, r.Error)
+	}
+	if q.Command == "detach" {
+		// The end of the connection: see Server.detach. An error tells as much.
+		_, _ = io.Copy(io.Discard, io.LimitReader(conn, maxMessageBytes))
 	}
 	return r, nil
 }

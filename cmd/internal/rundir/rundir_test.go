@@ -82,11 +82,13 @@ func TestLifeOfADisk(t *testing.T) {
 		t.Errorf("detach while mounted: %v, want ErrRefused with the reason", err)
 	}
 	first.refuse = nil
+	go func() { // as the process that holds the disk does
+		<-first.detached
+		s.Close()
+	}()
 	if err := dir.Detach(ctx, e11); err != nil {
 		t.Errorf("detach: %v", err)
 	}
-	<-first.detached
-	s.Close()
 
 	if _, err := dir.Find(ctx, "e1.1"); !errors.Is(err, ErrNotAttached) {
 		t.Errorf("after the detach it is still found: %v", err)
@@ -94,8 +96,8 @@ func TestLifeOfADisk(t *testing.T) {
 	if _, err := dir.Status(ctx, e11); !errors.Is(err, ErrNotAttached) {
 		t.Errorf("after the detach it still answers: %v", err)
 	}
-	listen(t, dir, newDisk(e11, "/dev/loop0")).Close()
-	waitGoroutines(t, before+1) // the accept loop of e1.2
+	listen(t, dir, newDisk(e11, "/dev/loop0")).Close() // at once: its address is free
+	waitGoroutines(t, before+1)                        // the accept loop of e1.2
 }
 
 func waitGoroutines(t *testing.T, want int) {

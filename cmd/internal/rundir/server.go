@@ -19,8 +19,9 @@ import (
 // connection.
 type Handler interface {
 	Status() Status
-	// Detach returns when the disk is detached, or says why it is not. The
-	// reply is sent before Server.Close returns.
+	// Detach returns when the disk is detached, or says why it is not. If it is,
+	// whoever owns the Server closes it, and not before that is done does the
+	// peer's call return: the address is free then.
 	Detach(ctx context.Context) error
 }
 
@@ -34,6 +35,8 @@ type Server struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // accept loop and connections
+	answers  sync.WaitGroup // detaches that are being answered
+	released chan struct{}  // closed when the address is free
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // value: a detach is being answered
@@ -60,7 +63,7 @@ func Listen(dir Dir, addr frame.Addr, h Handler) (*Server, error) {
 		claim.Close()
 		return nil, fmt.Errorf("rundir: %w", err)
 	}
-	s := &Server{addr: addr, dir: dir, handler: h, claim: claim, listener: l, conns: map[net.Conn]bool{}}
+	s := &Server{addr: addr, dir: dir, handler: h, claim: claim, listener: l, conns: map[net.Conn]bool{}, released: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.wg.Go(s.accept)
 	return s, nil
@@ -117,19 +120,40 @@ func (s *Server) serve(conn net.Conn) {
 		st := s.handler.Status()
 		r.Status = &st
 	case "detach":
-		s.mu.Lock()
-		s.conns[conn] = true
-		s.mu.Unlock()
-		conn.SetDeadline(time.Time{})
-		if err := s.handler.Detach(s.ctx); err != nil {
-			r.Error = err.Error()
-		}
-		conn.SetDeadline(time.Now().Add(statusTimeout))
+		s.detach(conn)
+		return
 	default:
 		r.Error = fmt.Sprintf("unknown command %q", q.Command)
 	}
 	// The peer may have gone: then nobody wants the reply.
 	_ = json.NewEncoder(conn).Encode(r)
+}
+
+// detach answers when the disk is detached, and keeps the connection open
+// until its address is free.
+func (s *Server) detach(conn net.Conn) {
+	s.mu.Lock()
+	select {
+	case <-s.ctx.Done(): // Close does not wait for answers any more
+		s.mu.Unlock()
+		return
+	default:
+	}
+	s.conns[conn] = true
+	s.answers.Add(1)
+	s.mu.Unlock()
+	var r reply
+	conn.SetDeadline(time.Time{})
+	err := s.handler.Detach(s.ctx)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	conn.SetDeadline(time.Now().Add(statusTimeout))
+	_ = json.NewEncoder(conn).Encode(r) // the peer may have gone
+	s.answers.Done()
+	if err == nil {
+		<-s.released
+	}
 }
 
 // Close takes the disk off the list and gives the address free. Replies to a
@@ -139,18 +163,20 @@ func (s *Server) Close() error {
 		// The name goes first: from here on nobody finds us.
 		os.Remove(s.dir.socket(s.addr))
 		s.listener.Close()
-		s.cancel()
 		s.mu.Lock()
+		s.cancel()
 		for conn, detaching := range s.conns {
 			if !detaching {
 				conn.Close()
 			}
 		}
 		s.mu.Unlock()
-		s.wg.Wait()
+		s.answers.Wait()
 		// The lock file stays: removing it would let two processes lock two
 		// files of one name.
 		s.claim.Close()
+		close(s.released)
+		s.wg.Wait()
 	})
 	return nil
 }
