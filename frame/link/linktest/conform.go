@@ -30,20 +30,24 @@ type Conformance struct {
 	// bytes. When nil, what depends on it is not tested.
 	Flap   func(t *testing.T, up bool)
 	Shrink func(t *testing.T, mtu int)
+	// Patience bounds every wait; a conforming link never uses it up. Zero means
+	// 10 s.
+	Patience time.Duration
 }
-
-// patience bounds every wait of the suite. A conforming link never uses it up.
-const patience = 10 * time.Second
 
 // An ends is the two links of a subtest.
 type ends struct {
 	*testing.T
-	a, b link.Link
+	a, b     link.Link
+	patience time.Duration
 }
 
 // Run runs the suite.
 func (c Conformance) Run(t *testing.T) {
 	t.Helper()
+	if c.Patience == 0 {
+		c.Patience = 10 * time.Second
+	}
 	tests := []struct {
 		name string
 		run  func(ends)
@@ -73,13 +77,13 @@ func (c Conformance) Run(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			leaks := countGoroutines()
 			a, b := c.Open(t)
-			test.run(ends{t, a, b})
+			test.run(ends{t, a, b, c.Patience})
 			for _, l := range []link.Link{a, b} {
 				if err := l.Close(); err != nil {
 					t.Errorf("Close: %v", err)
 				}
 			}
-			leaks.check(t)
+			leaks.check(t, c.Patience)
 		})
 	}
 }
@@ -118,7 +122,7 @@ func (e ends) send(l link.Link, frames ...[]byte) {
 func (e ends) recv(l link.Link, count int) [][]byte {
 	e.Helper()
 	var got [][]byte
-	for end := time.Now().Add(patience); len(got) < count; {
+	for end := time.Now().Add(e.patience); len(got) < count; {
 		bufs := buffers(count-len(got), l.State().MTU+100)
 		n, err := l.Recv(bufs, time.Until(end))
 		if err != nil {
@@ -173,7 +177,7 @@ func (e ends) batches() {
 	next := 0
 	for next < 10 {
 		bufs := buffers(3, 2000)
-		n, err := e.b.Recv(bufs, patience)
+		n, err := e.b.Recv(bufs, e.patience)
 		if err != nil || n < 1 || n > 3 {
 			e.Fatalf("Recv into 3 buffers = %d, %v", n, err)
 		}
@@ -204,7 +208,7 @@ func (e ends) lengths() {
 		e.send(e.a, want)
 		for _, buf := range [][]byte{make([]byte, n), make([]byte, 0, n), make([]byte, n/2, n+1)} {
 			bufs := [][]byte{buf}
-			got, err := e.b.Recv(bufs, patience)
+			got, err := e.b.Recv(bufs, e.patience)
 			if err != nil || got != 1 || !bytes.Equal(bufs[0], want) {
 				e.Fatalf("length %d: Recv = %d, %v, %d bytes %x", n, got, err, len(bufs[0]), bufs[0])
 			}
@@ -234,7 +238,7 @@ func (e ends) shortFrames() {
 func (e ends) truncated() {
 	e.send(e.a, e.frameToB(101, 1), e.frameToB(100, 2), e.frameToB(1000, 3), e.frameToB(99, 4))
 	var got [][]byte
-	for end := time.Now().Add(patience); len(got) < 2 && time.Now().Before(end); {
+	for end := time.Now().Add(e.patience); len(got) < 2 && time.Now().Before(end); {
 		bufs := buffers(1, 100)
 		n, err := e.b.Recv(bufs, time.Until(end))
 		if err != nil {
@@ -342,7 +346,7 @@ func (e ends) closeEndsRecv() {
 		select {
 		case r := <-done:
 			e.closed("Recv", r.n, r.err)
-		case <-time.After(patience):
+		case <-time.After(e.patience):
 			e.Fatal("Recv is still waiting")
 		}
 		e.a, e.b = e.b, e.a // now the other one

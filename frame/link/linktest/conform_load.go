@@ -35,7 +35,7 @@ func (e ends) concurrentUse() {
 	var seen [senders * each]bool
 	bufs := buffers(3, 2000)
 	got := 0
-	for end := time.Now().Add(patience); got < len(seen) && time.Now().Before(end); {
+	for end := time.Now().Add(e.patience); got < len(seen) && time.Now().Before(end); {
 		n, err := e.b.Recv(bufs, time.Until(end))
 		if err != nil {
 			e.Fatal(err)
@@ -89,7 +89,7 @@ func (e ends) allocations(c Conformance) {
 	bufs := buffers(batch, 2000)
 	recvAll := func() {
 		for got := 0; got < batch; {
-			n, err := e.b.Recv(bufs, patience)
+			n, err := e.b.Recv(bufs, e.patience)
 			if err != nil || n == 0 {
 				e.Fatalf("Recv = %d, %v; stats %+v", n, err, e.b.Stats())
 			}
@@ -130,7 +130,7 @@ func countGoroutines() goroutines { return goroutines(runtime.NumGoroutine()) }
 
 // check waits until there are no more than there were: those that have been
 // told to end need a moment.
-func (before goroutines) check(t *testing.T) {
+func (before goroutines) check(t *testing.T, patience time.Duration) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; {
 		now := runtime.NumGoroutine()

@@ -15,7 +15,7 @@ func (e ends) timeoutZero() {
 			e.Fatalf("Recv = %d, %v", n, err)
 		}
 	}
-	if d := time.Since(start); d > patience/2 {
+	if d := time.Since(start); d > e.patience/2 {
 		e.Errorf("%d calls that do not wait took %v", calls, d)
 	}
 }
@@ -72,7 +72,7 @@ func (e ends) result(done <-chan int) int {
 	select {
 	case n := <-done:
 		return n
-	case <-time.After(patience):
+	case <-time.After(e.patience):
 		e.Fatal("Recv is still waiting")
 		panic("unreachable")
 	}
@@ -146,7 +146,7 @@ func (e ends) change(what string, do func(), done func(link.State) bool) {
 	e.Helper()
 	before := e.a.State().Generation
 	do()
-	for end := time.Now().Add(patience); !done(e.a.State()); {
+	for end := time.Now().Add(e.patience); !done(e.a.State()); {
 		left := time.Until(end)
 		if left <= 0 {
 			e.Fatalf("%s: the state is %+v", what, e.a.State())
@@ -168,7 +168,7 @@ func (e ends) flows(n int) {
 		from, to := dir[0], dir[1]
 		f := makeFrame(to.State().MAC, from.State().MAC, n, 7)
 		arrived := false
-		for end := time.Now().Add(patience); !arrived && time.Now().Before(end); {
+		for end := time.Now().Add(e.patience); !arrived && time.Now().Before(end); {
 			if _, err := from.Send([][]byte{f}); err != nil {
 				e.Fatalf("Send: %v", err)
 			}
