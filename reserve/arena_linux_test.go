@@ -225,6 +225,13 @@ func TestRealENOMEMAtStart(t *testing.T) {
 // TestLock: a locked reserve is locked, slabs and all.
 func TestLock(t *testing.T) {
 	before := status(t, "VmLck")
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Cur < 1<<20 && os.Geteuid() != 0 {
+		t.Skip("needs to lock 1 MiB: ulimit -l 1024, or run as root")
+	}
 	r, err := New(Config{BufferSize: 9014, Reserve: 16, Normal: 16, Lock: true, KeepAvailable: -1})
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@
 // There is one mutex. It is held for a few list operations and never over a
 // system call, and there are no caches per thread: each would add its size to
 // what the reserve must hold. A stock's Exchange and Drop take no lock, and
-// Frames none in a steady state.
+// Frames none in a steady state (8 ns a frame; a lock would add 6, and waiting).
 //
 // # Normal and crunch
 //
@@ -47,7 +47,8 @@
 // nothing is scarce but the operator's permission.
 //
 // The way back is slower than the way in. A crunch lasts at least 32 releases
-// without a failure, twice as many each time it ended too early, and then until
+// without a failure, twice as many when the one before ended less than 4096
+// releases ago or asking for memory was in vain, and then until
 // the stocks' full size and the largest claim lie free in normal memory, or the
 // whole budget is mapped: what comes right after the return cannot fail.
 //
