@@ -18,9 +18,11 @@
 // says, in the payload of the frames that will be sent ([Request.Segments]),
 // submits, and when the disk calls back, hands the data out from where it was
 // received and releases. NBD moves data between the socket and those places
-// with readv and writev: no copy in between. FUSE reads the same way, and
-// copies writes once, because a read of /dev/fuse says only afterwards how long
-// the request was.
+// with readv and writev: no copy in between, and no allocation. FUSE hands
+// reads out the same way, and copies writes once, because a read of /dev/fuse
+// says only afterwards how long the request was; go-fuse beneath it allocates
+// about ten small objects for each request, which is one of the reasons not to
+// swap on such a device.
 //
 // # Ownership and concurrency
 //

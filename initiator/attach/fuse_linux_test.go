@@ -443,6 +443,41 @@ func TestFUSEDetachRefused(t *testing.T) {
 	}
 }
 
+// TestFUSEKilledReader: a process that is killed while it reads the file dies at
+// once, though the disk does not answer, and what it asked for is given back
+// when the disk does.
+func TestFUSEKilledReader(t *testing.T) {
+	needsLoop(t)
+	program(t, "dd", "coreutils")
+	noLeaks(t)
+	disk := newDisk(t, attachtest.Config{Size: 16 << 20, Info: discarding, Poison: true})
+	dir := filepath.Join(t.TempDir(), "e1.1")
+	d := attachFUSE(t, attach.FUSEConfig{Disk: disk, Dir: dir})
+	disk.Hold()
+	t.Cleanup(disk.Resume)
+	dd := exec.Command("dd", "if="+filepath.Join(dir, "mnt", "disk"), "of=/dev/null", "bs=64k", "count=1")
+	if err := dd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if !disk.WaitInFlight(1, testTimeout) {
+		t.Error("not in flight")
+	}
+	dd.Process.Kill()
+	if err := dd.Wait(); err == nil {
+		t.Error("dd ended well")
+	}
+	if !eventually(func() bool { return d.Stats().Errors == 1 }) {
+		t.Errorf("%+v", d.Stats())
+	}
+	if disk.Admitted() != 1 {
+		t.Errorf("%d requests held, want the one that the disk still has", disk.Admitted())
+	}
+	disk.Resume()
+	if !eventually(func() bool { return disk.Admitted() == 0 }) {
+		t.Error("the request is not given back")
+	}
+}
+
 // TestFUSEErrors: what the disk cannot read or write is an I/O error of the
 // device, once, and nothing else fails.
 func TestFUSEErrors(t *testing.T) {
