@@ -34,7 +34,7 @@ func newWriter(t *testing.T, device string, seed uint64) *writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
+	t.Cleanup(func() { f.Close() }) // again, if the test did not come to close
 	size, err := f.Seek(0, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +50,14 @@ func newWriter(t *testing.T, device string, seed uint64) *writer {
 		rng:    rand.New(rand.NewPCG(seed, 1)),
 		last:   map[int64]uint64{},
 		block:  alignedBlock(),
+	}
+}
+
+// close lets go of the device, so that it can be detached.
+func (w *writer) close(t *testing.T) {
+	t.Helper()
+	if err := w.file.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -167,6 +175,7 @@ func TestTargetKilledWhileWriting(t *testing.T) {
 		}
 	}
 	w.verify(t, device)
+	w.close(t)
 	daemon.stop(t)
 	server.stop(t)
 	w.verify(t, image)
@@ -222,6 +231,7 @@ func TestH19CableOutWhileWriting(t *testing.T) {
 		t.Error("no write was acknowledged around the outage")
 	}
 	w.verify(t, device)
+	w.close(t)
 	daemon.stop(t)
 	server.stop(t)
 	w.verify(t, image)
