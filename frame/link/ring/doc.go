@@ -22,13 +22,39 @@
 //
 // # Changes
 //
-// The port follows its interface by name: it survives the interface going down,
-// changing its MTU or MAC, and being deleted and made again. When the MTU
-// grows beyond the slots, the ring is made anew with larger ones; frames that
-// were in the old one are lost.
+// The port follows its interface: it survives the interface going down, changing
+// its MTU or MAC, being renamed, and being deleted and made again with the same
+// name. When the MTU grows beyond the slots, the ring is made anew with larger
+// ones, on the same socket; frames that were in the old one are lost. If there is
+// no memory for that the old ring stays, and frames too long for it are
+// counted in Stats.Truncated: Config.MinMTU makes room ahead.
 //
 // # Waiting
 //
 // Recv first looks into the ring, which takes no system call, and only when it
-// is empty waits in ppoll(2), whose timeout is in nanoseconds.
+// is empty waits in ppoll(2), whose timeout is in nanoseconds (in practice 50 us
+// and a wake-up late). Wake is a system call only while Recv sleeps.
+//
+// # Measured
+//
+//	go test -run '^$' -bench . -benchtime 2s ./frame/link/ring
+//
+// prints echoes (60 bytes there, 4 KiB and headers back) and one-way receiving
+// over a veth with MTU 9000, both ends in one process, on the 2 cores of a virtual
+// machine (Linux 6.18, AMD EPYC) that had other work to do. So the CPU time of
+// both ends together, kernel included, is what compares (medians of ten runs);
+// the rates are the best seen.
+//
+//	             echo, depth 1     echo, depth 32    receive one way
+//	ring         25 us   52 k/s    8.9 us  207 k/s   10.5 us  130 k/s
+//	recvmmsg     31 us   33 k/s   10.2 us  151 k/s    8.1 us  219 k/s
+//	raw          32 us   33 k/s   17.4 us   95 k/s     20 us  162 k/s
+//
+// A raw echo in C reaches 36 k/s and 195 to 230 k/s on such a machine. Nine tenths
+// of the ring's time are the kernel's, in sendmmsg(2), which on a veth includes
+// the other end's receiving. Reading the socket's queue with recvmmsg(2) copies
+// once less and drops more cheaply when it is overrun, but what waits there is
+// allocated for each frame, at twice its length: what the reserve must not rest on.
+// PACKET_QDISC_BYPASS made no difference that could be measured (8.7 against 8.4 us
+// at depth 32).
 package ring

@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendBuffer is what SO_SNDBUF is asked for: a batch of the largest frames,
-// at the kernel's cost of about twice their length each, four times over.
+// sendBuffer is what SO_SNDBUF is asked for, in bytes: a batch of the largest
+// frames, at the kernel's cost of about twice their length each (9014 bytes take
+// an allocation of 16 KiB), four times over. It is a limit and not a reservation.
 const sendBuffer = 4 * maxBatch * 2 * 9216
 
 // maxBatch is how many frames one sendmmsg(2) takes. Its headers are on the
@@ -21,7 +22,7 @@ func openSender(index int) (int, error) {
 		return -1, fmt.Errorf("ring: packet socket: %w", needs(err))
 	}
 	// PACKET_QDISC_BYPASS would hide what is sent from packet captures and
-	// from traffic control, for a few per cent: not worth it.
+	// from traffic control, for nothing that could be measured: see doc.go.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
 		// Without CAP_NET_ADMIN: as much as net.core.wmem_max gives.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
