@@ -12,8 +12,8 @@ type Config struct {
 	// of the calling thread.
 	Interface string
 
-	// Frames is how many slots the receive ring has at least. Zero means
-	// DefaultFrames.
+	// Frames is how many slots the receive ring has at least. Zero and less
+	// mean DefaultFrames. A ring of more than 1 GiB is refused.
 	Frames int
 
 	// MinMTU makes the slots large enough for this MTU in bytes even if the

@@ -13,6 +13,11 @@ const (
 	// maxBlock is the largest block that is asked for. A block is physically
 	// contiguous memory when the kernel can have it, so it should be modest.
 	maxBlock = 64 << 10
+
+	// maxBytes is the largest ring, and more than one needs: 110,000 frames at
+	// MTU 9000. The kernel would try to give whatever it is asked for, and
+	// kill processes for it.
+	maxBytes = 1 << 30
 )
 
 // A geometry is the shape of a ring. The kernel wants whole slots in a block,

@@ -68,6 +68,9 @@ func (r *receiver) prepare(cfg Config) error {
 // of them, so that there is nothing to lock (MAP_LOCKED is ignored for such
 // a mapping, except that RLIMIT_MEMLOCK can make it fail).
 func (r *receiver) makeRing(geo geometry) error {
+	if geo.bytes() > maxBytes {
+		return fmt.Errorf("ring: %d slots of %d bytes take %d bytes: at most %d: %w", geo.slots(), geo.slotSize, geo.bytes(), maxBytes, unix.ENOMEM)
+	}
 	req := unix.TpacketReq{
 		Block_size: uint32(geo.blockSize),
 		Block_nr:   uint32(geo.blocks),
