@@ -51,8 +51,8 @@ func (r *Reserve) hasWork() bool {
 // slab, so that the next is mapped while this one is being used.
 func (r *Reserve) ahead() int { return max(r.largest, int(r.slabs.per)) }
 
-// shouldGrow: in normal, ahead of need once sealed, and before that only when a
-// caller asks; in crunch only when the regime wants to know whether it may end.
+// shouldGrow: in normal, ahead of need once sealed, and before that for whoever
+// waits; in crunch only when the regime wants to know whether it may end.
 func (r *Reserve) shouldGrow() bool {
 	if r.regime.pressure || r.slabs.mapped == r.slabs.budget {
 		return false
@@ -60,7 +60,13 @@ func (r *Reserve) shouldGrow() bool {
 	if r.regime.now == Crunch {
 		return r.regime.probing
 	}
-	return r.sealed && r.freeNormal() < r.ahead()+r.missing()
+	need := 0
+	if r.sealed {
+		need = r.ahead()
+	} else if r.waiting.n > 0 {
+		need = r.waiting.first.n
+	}
+	return need > 0 && r.freeNormal()-r.missing() < need
 }
 
 // shouldShrink is a slab to return: there is pressure, nothing in it is used,

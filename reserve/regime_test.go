@@ -79,7 +79,7 @@ func TestMixedClaim(t *testing.T) {
 	x.admit(a, 3)
 	x.mem.fail = errNoMemory
 	x.admit(b, 8) // larger than the budget: mixed without a crunch
-	if n, r := origins(b); n != 1-1 || r != 8 {
+	if n, r := origins(b); n != 0 || r != 8 {
 		t.Errorf("%d of normal memory and %d of the reserve, want 0 and 8: one slab could not be mapped", n, r)
 	}
 	x.wantRegime(Crunch, 1, 0)
