@@ -24,7 +24,7 @@ type disk struct {
 	buffers  int // that it advertises
 	keeper   Keeper
 
-	queue   chan *request // may be carried out now
+	lanes   lanes // to the goroutines that carry out what has to wait
 	workers sync.WaitGroup
 	drained chan struct{} // closed when it is closing and nothing is under way
 
@@ -41,14 +41,7 @@ type disk struct {
 	failed   error // of the first sync that failed: what it lost nobody knows
 	broken   error // of the latest read or write that failed
 	counts   DiskCounts
-	syncing  bool
 	unsynced []*request // written or asked to be flushed, waiting for the next sync
-
-	// commit belongs to the worker that syncs: see commit.
-	commit struct {
-		batch  []*request
-		frames [][]byte
-	}
 }
 
 // newDisk reserves all that the disk will need, and asks the store and the
@@ -81,7 +74,7 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 		serial: c.Serial, model: c.Model,
 		buffers:  cfg.BufferCount,
 		keeper:   cfg.Keeper,
-		queue:    make(chan *request, reserved),
+		lanes:    lanes{make(chan *request, reserved), make(chan *request, reserved), make(chan struct{}, 1)},
 		drained:  make(chan struct{}),
 		settings: kept.clone(),
 		active:   make([]*request, 0, reserved),
@@ -91,8 +84,6 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 	}
 	d.readOnly = c.ReadOnly || d.info.ReadOnly
 	d.prompt, _ = c.Store.(store.Prompt)
-	d.commit.batch = make([]*request, 0, reserved)
-	d.commit.frames = make([][]byte, 0, reserved)
 	if d.serial == "" {
 		d.serial = serialOf(d.info.Identity, d.addr)
 	}
@@ -103,11 +94,12 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 		d.free[i] = &request{buf: b}
 	}
 	d.resizeLocked(sectors, d.canTrim())
-	for range cfg.Workers {
-		d.workers.Go(d.work)
-	}
+	d.start(cfg.Workers)
 	return d, nil
 }
+
+// reserved is how many buffers there are.
+func (d *disk) reserved() int { return cap(d.lanes.reads) }
 
 // holdLocked makes r, whose frame is in *slot, a request of its own that can
 // wait: it takes the buffer along and leaves an empty one in *slot. It returns
@@ -121,7 +113,7 @@ func (d *disk) holdLocked(r *request, slot *[]byte) *request {
 	d.free = d.free[:len(d.free)-1]
 	h.claim, h.held = r.claim, true
 	h.buf, *slot = full(*slot), h.buf
-	d.counts.HeldMost = max(d.counts.HeldMost, uint64(cap(d.queue)-len(d.free)))
+	d.counts.HeldMost = max(d.counts.HeldMost, uint64(d.reserved()-len(d.free)))
 	return h
 }
 
@@ -131,14 +123,14 @@ func (d *disk) releaseLocked(r *request) {
 		panic("target: a request released that was not held")
 	}
 	d.shares.give(r.src)
-	r.claim, r.held, r.one[0] = claim{}, false, nil
+	r.claim, r.held, r.answer, r.err = claim{}, false, nil, nil
 	d.free = append(d.free, r)
 	d.drainedLocked()
 }
 
 // drainedLocked notices the end of the last request of a disk that is closing.
 func (d *disk) drainedLocked() {
-	if d.closing && len(d.active) == 0 && len(d.free) == cap(d.queue) {
+	if d.closing && len(d.active) == 0 && len(d.free) == d.reserved() {
 		select {
 		case <-d.drained:
 		default:
@@ -183,9 +175,8 @@ func (d *disk) close() error {
 	d.closing = true
 	d.drainedLocked()
 	d.mu.Unlock()
-	<-d.drained    // nothing will be queued any more,
-	close(d.queue) // so the workers can end,
-	d.workers.Wait()
+	<-d.drained       // nothing will be queued any more,
+	d.end()           // so the workers can end,
 	err := error(nil) // and nobody uses the store.
 	if !d.readOnly {
 		err = d.store.Sync()

@@ -174,7 +174,7 @@ func (p *port) run(d *disk, r *request, slot *[]byte) []byte {
 	if errors.Is(err, store.ErrWouldBlock) {
 		if h := d.holdLocked(r, slot); h != nil {
 			d.replaceLocked(r, h)
-			d.queue <- h // has room for every buffer of the disk
+			d.queueLocked(h)
 			return nil
 		}
 		d.doneLocked(r)

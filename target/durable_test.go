@@ -12,17 +12,19 @@ import (
 	"aoe/target/store/storetest"
 )
 
-// TestH17WriteIsAnsweredAfterTheSync: in write-through mode the answer to a
-// write waits for a sync that began after the data was written.
-func TestH17WriteIsAnsweredAfterTheSync(t *testing.T) {
+// TestH17ChangeIsAnsweredAfterTheSync: in write-through mode the answer to a
+// write waits for a sync that began after the data was written. So does that to
+// a trim: who was promised zeros may count on them.
+func TestH17ChangeIsAnsweredAfterTheSync(t *testing.T) {
 	g := newGate(1<<20, func(c storetest.Call) bool { return c.Op == storetest.Sync })
 	r := serve(t, target.Config{}, 1, disk(e11, 1000), target.Disk{Addr: e21, Store: g})
-	f := r.write(e21, 0, sectors(8, 1))
-	r.silent(f)
-	<-g.entered // the sync: the write is done, and not answered
-	r.barrier()
-	g.open(1)
-	wantOK(t, r.answer(r.tap, f))
+	for _, f := range [][]byte{r.write(e21, 0, sectors(8, 1)), r.trim(e21, frame.TrimRange{LBA: 2, Sectors: 2})} {
+		r.silent(f)
+		<-g.entered // the sync: the change is made, and not answered
+		r.barrier()
+		g.open(1)
+		wantOK(t, r.answer(r.tap, f))
+	}
 	g.open(1) // for the sync when the disk is closed
 }
 

@@ -39,7 +39,7 @@ func (p *port) edit(d *disk, slot *[]byte, h frame.Header, argument int) []byte 
 	}
 	d.replaceLocked(r, held)
 	if ready {
-		d.queue <- held // has room for every buffer of the disk
+		d.queueLocked(held)
 	}
 	return nil
 }

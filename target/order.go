@@ -46,7 +46,7 @@ func (d *disk) doneLocked(r *request) {
 	for _, other := range d.active {
 		if other.seq > r.seq && other.conflicts(&r.claim) {
 			if other.blockers--; other.blockers == 0 {
-				d.queue <- other // has room for every buffer of the disk
+				d.queueLocked(other)
 			}
 		}
 	}

@@ -233,6 +233,38 @@ func checkWhole(t *testing.T, seed int, f []byte) {
 	}
 }
 
+// A file is written by one goroutine, which takes what is there at once: many
+// writes, few syncs, every one answered, in both modes.
+func TestManyWritesToAFile(t *testing.T) {
+	const n = 500
+	for _, mode := range []target.Mode{target.WriteThrough, target.WriteBack} {
+		st, err := store.Open(store.Config{Path: image(t, 1<<20)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Without Prompt, which a file on tmpfs is.
+		r := serve(t, target.Config{}, 2, target.Disk{Addr: e11, Store: torn{st}, Mode: mode})
+		for i := range n {
+			tp := r.taps[i%2]
+			f := to(tp.State().MAC, r.write(e11, uint64(i), sectors(1, byte(i%200+1))))
+			tp.in <- f
+			if i >= 20 {
+				wantOK(t, r.next(tp))
+			}
+		}
+		for i := range 20 {
+			wantOK(t, r.next(r.taps[i%2]))
+		}
+		for i := range n {
+			wantData(t, r.ask(r.read(e11, uint64(i), 1)), sectors(1, byte(i%200+1)))
+		}
+		if st := r.stats(e11); st.Writes != n || mode == target.WriteThrough && st.Syncs == 0 || mode == target.WriteBack && st.Syncs != 0 {
+			t.Errorf("%v: %d writes, %d syncs", mode, st.Writes, st.Syncs)
+		}
+		r.close()
+	}
+}
+
 // TestH7OverflowIsCountedAndHarmless: what finds no buffer is dropped; what was
 // taken is answered; the buffers are all there again afterwards. No more is
 // advertised than is reserved.

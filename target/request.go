@@ -13,8 +13,9 @@ type request struct {
 
 	// A held request's own buffer: the frame arrived in it and the answer
 	// leaves in it. It is always of full length.
-	buf []byte
-	one [1][]byte // the answer, as Send takes it
+	buf    []byte
+	answer []byte // in buf, when it is ready
+	err    error  // of the store
 
 	// Guarded by disk.mu.
 	index    int // in disk.active

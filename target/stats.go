@@ -109,7 +109,7 @@ func (d *disk) stats() DiskStats {
 	st := DiskStats{
 		Addr: d.addr, Name: d.info.Name, Serial: d.serial, Sectors: d.sectors,
 		Mode: d.mode, ReadOnly: d.readOnly, Trim: d.trim,
-		BufferCount: d.buffers, Buffers: cap(d.queue), Held: cap(d.queue) - len(d.free),
+		BufferCount: d.buffers, Buffers: d.reserved(), Held: d.reserved() - len(d.free),
 		Settings: *d.settings.clone(), DiskCounts: d.counts,
 	}
 	if d.failed != nil {

@@ -75,7 +75,7 @@ func (s *file) prepare() error {
 		return err
 	}
 	s.setSize(whole)
-	s.info = Info{Name: s.cfg.Path, PhysicalBlock: SectorSize, ReadOnly: s.cfg.ReadOnly}
+	s.info = Info{Name: s.cfg.Path, PhysicalBlock: SectorSize, ReadOnly: s.cfg.ReadOnly, OneWriter: !s.device}
 	if s.cfg.Length == 0 {
 		s.info.Tail = int((whole - s.cfg.Offset) % SectorSize)
 	}

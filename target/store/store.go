@@ -66,6 +66,9 @@ type Info struct {
 	// Volatile tells that there is no stable storage beneath: memory, tmpfs.
 	// Sync has nothing to do there.
 	Volatile bool
+	// OneWriter tells that it is written by one at a time, however many try:
+	// a file system locks a file for each buffered write.
+	OneWriter bool
 	// Tail is how many bytes at the end are not served because they are not
 	// a whole sector. Always less than SectorSize.
 	Tail int
