@@ -68,6 +68,7 @@ func (c Conformance) Run(t *testing.T) {
 		{"WakesCoalesce", ends.wakesCoalesce},
 		{"CloseEndsRecv", ends.closeEndsRecv},
 		{"CloseTwice", ends.closeTwice},
+		{"CloseDuringUse", ends.closeDuringUse},
 		{"ConcurrentUse", ends.concurrentUse},
 		{"StatsAreExact", ends.statsAreExact},
 		{"Allocations", func(e ends) { e.allocations(c) }},

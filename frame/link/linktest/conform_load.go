@@ -2,6 +2,8 @@ package linktest
 
 import (
 	"bytes"
+	"errors"
+	"net"
 	"runtime"
 	"sync"
 	"testing"
@@ -62,6 +64,47 @@ func (e ends) concurrentUse() {
 			for range room {
 			}
 		}()
+	}
+	wg.Wait()
+}
+
+// closeDuringUse: whatever others are doing, Close ends it with net.ErrClosed,
+// and nothing is used that is closed. Run with -race.
+func (e ends) closeDuringUse() {
+	f := [][]byte{e.frameToB(100, 1)}
+	bufs := buffers(4, 2000)
+	started := make(chan bool, 4)
+	var wg sync.WaitGroup
+	loop := func(what string, step func() error) {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				if err := step(); errors.Is(err, net.ErrClosed) {
+					return
+				} else if err != nil {
+					e.Errorf("%s: %v", what, err)
+					return
+				}
+				if i == 10 {
+					started <- true
+				}
+			}
+		})
+	}
+	for range 2 {
+		loop("Send", func() error { _, err := e.a.Send(f); return err })
+	}
+	loop("Recv", func() error { _, err := e.a.Recv(bufs, time.Millisecond); return err })
+	loop("Wake", func() error {
+		e.a.Wake()
+		e.a.Stats()
+		_, err := e.a.Send(nil)
+		return err
+	})
+	for range cap(started) {
+		<-started
+	}
+	if err := e.a.Close(); err != nil {
+		e.Errorf("Close: %v", err)
 	}
 	wg.Wait()
 }

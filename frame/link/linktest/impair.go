@@ -36,6 +36,8 @@ type Impaired struct {
 	start time.Time
 	woken atomic.Bool // Wake was called: not every early return is one
 
+	closed atomic.Bool
+
 	sendMu sync.Mutex // guards out
 	out    direction
 	in     direction // belongs to Recv
@@ -119,6 +121,9 @@ func (d *direction) hold(due time.Duration, f []byte) {
 func (i *Impaired) Send(frames [][]byte) (int, error) {
 	i.sendMu.Lock()
 	defer i.sendMu.Unlock()
+	if i.closed.Load() {
+		return i.Link.Send(nil) // which says so, whatever the fate of the frames
+	}
 	now := i.now()
 	if err := i.flushLocked(now); err != nil {
 		return 0, err
@@ -159,6 +164,12 @@ func (i *Impaired) flushLocked(now time.Duration) error {
 			return err
 		}
 	}
+}
+
+// Close is [link.Link.Close]. Frames that are held are lost.
+func (i *Impaired) Close() error {
+	i.closed.Store(true)
+	return i.Link.Close()
 }
 
 // Wake is [link.Link.Wake].

@@ -1,6 +1,9 @@
 package raw
 
 import (
+	"errors"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +12,8 @@ import (
 	"aoe/frame/link/linktest"
 	"aoe/frame/link/veth"
 	"aoe/frame/link/veth/vethtest"
+
+	"golang.org/x/sys/unix"
 )
 
 // openOn opens the host's interface for a test, which closes it.
@@ -118,4 +123,81 @@ func TestH7FramesWithoutRoomAreCounted(t *testing.T) {
 		}
 	}
 	t.Errorf("sent %d, stats %+v: some are neither received nor counted", frames, b.Stats())
+}
+
+// TestH10AFrameLongerThanTheSlotIsNotDelivered: a veth lets frames through that
+// are four bytes longer than the receiver's MTU. Half a frame must not look
+// like a whole one.
+func TestH10AFrameLongerThanTheSlotIsNotDelivered(t *testing.T) {
+	pair := vethtest.New(t, veth.Config{MTU: 9000})
+	if err := pair.B.SetMTU(1500); err != nil {
+		t.Fatal(err)
+	}
+	a, b := openOn(t, pair.A), openOn(t, pair.B)
+	f := make([]byte, 1518)
+	frame.Header{Dst: pair.B.MAC, Src: pair.A.MAC}.Append(f[:0])
+	if n, err := a.Send([][]byte{f, f[:1514], f, f[:1514]}); n != 4 || err != nil {
+		t.Fatalf("Send = %d, %v", n, err)
+	}
+	bufs := [][]byte{make([]byte, 9000)}
+	for got := 0; got < 2; {
+		n, err := b.Recv(bufs, 10*time.Second)
+		if n == 0 || err != nil || len(bufs[0]) != 1514 {
+			t.Fatalf("Recv = %d, %v, %d bytes; stats %+v", n, err, len(bufs[0]), b.Stats())
+		}
+		got += n
+	}
+	if s := b.Stats(); s.Truncated != 2 || s.Received != 2 {
+		t.Errorf("stats %+v: want 2 truncated and 2 received", s)
+	}
+}
+
+// TestH19TheMTUGrows: the slots grow with it.
+func TestH19TheMTUGrows(t *testing.T) {
+	pair := vethtest.New(t, veth.Config{MTU: 9000})
+	if err := pair.B.SetMTU(1500); err != nil {
+		t.Fatal(err)
+	}
+	a, b := openOn(t, pair.A), openOn(t, pair.B)
+	if err := pair.B.SetMTU(9000); err != nil {
+		t.Fatal(err)
+	}
+	bufs := [][]byte{make([]byte, 9100)}
+	f := make([]byte, 9014)
+	frame.Header{Dst: pair.B.MAC, Src: pair.A.MAC}.Append(f[:0])
+	// The slot that waits for the first frame is still a small one.
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		if n, err := a.Send([][]byte{f}); n != 1 || err != nil {
+			t.Fatalf("Send = %d, %v", n, err)
+		}
+		n, err := b.Recv(bufs, 300*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 1 && len(bufs[0]) == len(f) {
+			return
+		}
+	}
+	t.Errorf("no long frame arrives: state %+v, stats %+v", b.State(), b.Stats())
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	pair := vethtest.New(t, veth.Config{})
+	err := pair.A.Do(func() error { _, err := Open("eth7"); return err })
+	if err == nil || !strings.Contains(err.Error(), "there are eth0") {
+		t.Errorf("no such interface: %v", err)
+	}
+	// The thread gives up all capabilities: it cannot go home, and dies.
+	err = pair.A.Do(func() error {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(pair.A.Interface)
+		return err
+	})
+	if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "setcap cap_net_raw+ep aoe") {
+		t.Errorf("without CAP_NET_RAW: %v", err)
+	}
 }

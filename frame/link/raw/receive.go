@@ -30,47 +30,46 @@ func filter() []bpf.RawInstruction {
 // reads, and waits for nothing but frames and slots.
 func (l *Link) pump() {
 	for {
-		var slot []byte
 		select {
-		case slot = <-l.free:
+		case slot := <-l.free:
+			slot, ok := l.fill(slot)
+			if !ok {
+				return
+			}
+			l.filled <- slot
 		case <-l.done:
 			return
 		}
+	}
+}
+
+// fill reads the next frame for us into slot, which it makes anew if the MTU has
+// outgrown it. It returns false when the link has been closed.
+func (l *Link) fill(slot []byte) ([]byte, bool) {
+	for {
 		// One byte more than the longest frame shows that a frame is longer.
 		if size := l.State().MTU + frame.EthernetLen + 1; cap(slot) < size {
 			slot = make([]byte, size)
 		}
 		slot = slot[:cap(slot)]
-		n, ok := l.readFrame(slot)
-		if !ok {
-			return
-		}
-		l.filled <- slot[:n]
-	}
-}
-
-// readFrame reads the next frame for us. It returns false when the link has
-// been closed.
-func (l *Link) readFrame(slot []byte) (int, bool) {
-	for {
 		conn := l.current()
 		n, _, err := conn.ReadFrom(slot)
 		switch {
 		case l.isClosed():
-			return 0, false
+			return nil, false
 		case err != nil:
 			// The interface is down or gone, or Recv has replaced the
 			// connection. Linux says so once and waits, others may go on
 			// saying so: do not spin.
 			if conn == l.current() && !l.rest(lookEvery) {
-				return 0, false
+				return nil, false
 			}
 		case n == len(slot):
 			l.counted.truncated.Add(1)
 		case n < frame.EthernetLen || frame.MAC(slot[6:12]) == l.State().MAC:
 			// Our own: some systems let a sender hear itself (H14).
 		default:
-			return n, true
+			return slot[:n], true
 		}
 	}
 }
