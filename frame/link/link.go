@@ -10,7 +10,9 @@
 //   - linktest: an Ethernet switch in memory, seeded, that loses, duplicates,
 //     delays and reorders, and a wrapper that does the same to a real Link.
 //
-// One conformance suite (linktest.Conform) runs on all of them.
+// Package open chooses between raw and ring, echo measures what a link can do,
+// and veth makes hosts to try it between. One conformance suite
+// (linktest.Conform) runs on all of them.
 //
 // # Ownership and concurrency
 //
@@ -96,7 +98,8 @@ type Stats struct {
 	// the socket (PACKET_STATISTICS in packet(7)).
 	KernelDropped uint64 `json:"kernelDropped"`
 	// Foreign frames belonged to another network: their VLAN tag had been taken
-	// off by the hardware.
+	// off by the hardware. Where the kernel lets a filter see that, the filter
+	// drops them, and they are not counted.
 	Foreign uint64 `json:"foreign"`
 	// SendDropped frames were refused by the interface: ENOBUFS, EAGAIN,
 	// ENETDOWN, EMSGSIZE and their like.
