@@ -13,7 +13,7 @@ import (
 
 // A Config says which disk to use, and how. Link and Addr are needed.
 type Config struct {
-	// Link is the port to use. From Open until Close nobody else may receive
+	// Link is the port to use; only Plan does without. From Open until Close nobody else may receive
 	// from it; it is the caller's to close.
 	Link link.Link
 

@@ -30,15 +30,15 @@ func (a answer) target(c frame.Config) Target {
 	}
 }
 
-// DiscoverTime is how long Discover collects answers if its context does not
-// say.
+// DiscoverTime is how long Discover collects answers to a wildcard if its context
+// does not say.
 const DiscoverTime = 500 * time.Millisecond
 
-// Discover asks everybody on the segment which disks there are at addr, which
-// may be a wildcard, and collects the answers until ctx ends, or for
-// DiscoverTime if ctx has no deadline. They are sorted by address; a disk that
-// answers from several ports is there several times. Nobody else may receive
-// from the link meanwhile.
+// Discover asks everybody on the segment which disks there are at addr. If that
+// is a wildcard it collects answers until ctx ends, or for DiscoverTime if ctx
+// has no deadline; for the address of one disk it returns shortly after the
+// first answer. They are sorted by address; a disk that answers from several
+// ports is there several times. Nobody else may receive from the link meanwhile.
 //
 // Nobody answering is not an error. ctx being canceled is.
 func Discover(ctx context.Context, l link.Link, addr frame.Addr) ([]Target, error) {
@@ -48,7 +48,11 @@ func Discover(ctx context.Context, l link.Link, addr frame.Addr) ([]Target, erro
 		limited, cancel = context.WithTimeout(ctx, DiscoverTime)
 		defer cancel()
 	}
-	found, err := newAsker(l).find(limited, addr, 0)
+	grace := openGrace
+	if addr.IsWildcard() {
+		grace = 0
+	}
+	found, err := newAsker(l).find(limited, addr, grace)
 	if errors.Is(err, ErrNoAnswer) && !errors.Is(ctx.Err(), context.Canceled) {
 		err = nil // time is up: that is all there are
 	}

@@ -138,14 +138,19 @@ func (r *Request) Submit(done func(*Request)) {
 	if done == nil {
 		panic("initiator: Submit without a function")
 	}
+	r.handOver()
 	r.done, r.waiting = done, false
-	r.submit()
+	r.send()
 }
 
-func (r *Request) submit() {
+// handOver makes the request the disk's.
+func (r *Request) handOver() {
 	if !r.phase.CompareAndSwap(phaseAdmitted, phaseSubmitted) {
 		panic("initiator: Submit of a request that is not admitted, or was submitted")
 	}
+}
+
+func (r *Request) send() {
 	if !r.disk.inbox.submit(r) {
 		r.end(errClosed)
 	}

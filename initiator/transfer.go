@@ -16,9 +16,10 @@ const (
 
 // start submits r for wait.
 func (r *Request) start() {
+	r.handOver()
 	r.waiting = true
 	r.waiter.Store(waiterWaits)
-	r.submit()
+	r.send()
 }
 
 // wait waits for a request that was started. If ctx ends first, the request is

@@ -19,15 +19,28 @@ const bufferLen = 16 << 10
 // Start serves the disk on l until the test ends. It closes l.
 func Start(tb testing.TB, l link.Link, cfg Config) *Target {
 	tb.Helper()
-	cfg.MAC = l.State().MAC
-	t := New(cfg)
-	var served sync.WaitGroup
-	served.Go(func() { t.serve(tb, l) })
+	t, wait := Serve(l, cfg)
 	tb.Cleanup(func() {
 		l.Close()
-		served.Wait()
+		if err := wait(); !errors.Is(err, net.ErrClosed) {
+			tb.Errorf("initiatortest: %v", err)
+		}
 	})
 	return t
+}
+
+// Serve serves the disk on l, whose MAC it takes, until l is closed. wait waits
+// for that and returns the error it ended with.
+func Serve(l link.Link, cfg Config) (t *Target, wait func() error) {
+	cfg.MAC = l.State().MAC
+	t = New(cfg)
+	var served sync.WaitGroup
+	var err error
+	served.Go(func() { err = t.serve(l) })
+	return t, func() error {
+		served.Wait()
+		return err
+	}
 }
 
 // A pendingReply is sent when its time has come.
@@ -39,7 +52,7 @@ type pendingReply struct {
 // serve answers until the link is closed. Delayed replies are kept in order of
 // arrival: a slow reply delays none of a shorter delay, as with a disk that has
 // a queue.
-func (t *Target) serve(tb testing.TB, l link.Link) {
+func (t *Target) serve(l link.Link) error {
 	bufs := make([][]byte, 64)
 	backing := make([]byte, len(bufs)*bufferLen)
 	var pending []pendingReply
@@ -49,10 +62,7 @@ func (t *Target) serve(tb testing.TB, l link.Link) {
 		}
 		n, err := l.Recv(bufs, untilNext(pending))
 		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				tb.Errorf("initiatortest: %v", err)
-			}
-			return
+			return err
 		}
 		now := time.Now()
 		for _, b := range bufs[:n] {
@@ -72,8 +82,8 @@ func (t *Target) serve(tb testing.TB, l link.Link) {
 		}
 		pending = rest
 		if len(due) > 0 {
-			if _, err := l.Send(due); err != nil && !errors.Is(err, net.ErrClosed) {
-				tb.Errorf("initiatortest: %v", err)
+			if _, err := l.Send(due); err != nil {
+				return err
 			}
 		}
 	}
