@@ -45,7 +45,7 @@ func (d *Disk) Admit(ctx context.Context, op Op) (*Request, error) {
 		err = d.awaitGrant(ctx, r)
 	}
 	if err != nil {
-		d.idle <- r
+		d.home(r)
 		if err == reserve.ErrClosed {
 			err = errClosed
 		}
@@ -72,7 +72,7 @@ func (d *Disk) TryAdmit(op Op) (*Request, bool) {
 	}
 	if n := d.prepare(r, op); n > 0 {
 		if !d.reserve.TryAdmit(r.grant, n) {
-			d.idle <- r
+			d.home(r)
 			return nil, false
 		}
 		r.held = true
@@ -128,6 +128,12 @@ func (d *Disk) putBack(r *Request) {
 		r.held = false
 		r.grant.Release()
 	}
+	d.home(r)
+}
+
+// home puts r where the next can take it. The last one to come home after Close
+// gives the arena back.
+func (d *Disk) home(r *Request) {
 	d.idle <- r
 	select {
 	case <-d.closed:

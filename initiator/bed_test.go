@@ -71,8 +71,8 @@ func (b *bed) open(c Config) {
 		if n := len(d.idle); n != d.Depth() {
 			b.t.Errorf("%d of %d requests came back", n, d.Depth())
 		}
-		if s := d.reserve.Stats(); s.Granted != 0 {
-			b.t.Errorf("%d buffers are still granted", s.Granted)
+		if s := d.Stats().Reserve; s.Granted != 0 || !d.reserveClosed {
+			b.t.Errorf("%d buffers are still granted, memory given back: %v", s.Granted, d.reserveClosed)
 		}
 	})
 }

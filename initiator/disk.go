@@ -41,6 +41,7 @@ type Disk struct {
 
 	closeMu       sync.Mutex
 	reserveClosed bool
+	lastReserve   reserve.Stats
 	closeErr      error
 
 	snapshotMu    sync.Mutex // one reader at a time
@@ -79,7 +80,23 @@ func (d *Disk) Plan() reserve.Plan { return d.plan }
 
 // SetPressure tells of a shortage of memory in the system, or of its end; see
 // reserve.Reserve.SetPressure.
-func (d *Disk) SetPressure(on bool) { d.reserve.SetPressure(on) }
+func (d *Disk) SetPressure(on bool) {
+	d.closeMu.Lock()
+	defer d.closeMu.Unlock()
+	if !d.reserveClosed {
+		d.reserve.SetPressure(on)
+	}
+}
+
+// reserveStats are the reserve's, also after it was closed.
+func (d *Disk) reserveStats() reserve.Stats {
+	d.closeMu.Lock()
+	defer d.closeMu.Unlock()
+	if d.reserveClosed {
+		return d.lastReserve
+	}
+	return d.reserve.Stats()
+}
 
 // Close fails what is pending with net.ErrClosed, ends the loop and gives all
 // memory back, the last of it when the last request is released. Nothing is
@@ -107,7 +124,7 @@ func (d *Disk) closeReserve() {
 	d.closeMu.Lock()
 	defer d.closeMu.Unlock()
 	if !d.reserveClosed && len(d.idle) == len(d.requests) {
-		d.reserveClosed = true
+		d.reserveClosed, d.lastReserve = true, d.reserve.Stats()
 		d.closeErr = d.reserve.Close()
 	}
 }

@@ -119,7 +119,7 @@ func (d *Disk) Stats() Stats {
 		Payload:  d.Payload(),
 		Counters: s.counters,
 		Gauges:   s.gauges,
-		Reserve:  d.reserve.Stats(),
+		Reserve:  d.reserveStats(),
 		Link:     d.cfg.Link.Stats(),
 	}
 }

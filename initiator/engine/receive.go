@@ -116,6 +116,7 @@ func (e *Engine) measure(now time.Duration, s *slot, n uint32) {
 	}
 	if n+1 < s.count {
 		e.counters.Spurious++
+		e.window.onSpurious()
 	}
 }
 

@@ -92,6 +92,30 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// TestSpuriousTimeoutsAreNoLoss: cuts that turn out to have been for slowness are
+// undone, older ones are not.
+func TestSpuriousTimeoutsAreNoLoss(t *testing.T) {
+	w := newWindow(64, 64)
+	w.cwnd = 64
+	w.onTimeout(ms(10), ms(1), true)
+	if w.limit() != 32 {
+		t.Fatalf("silence leaves %d of 64", w.limit())
+	}
+	w.onTimeout(ms(1000), ms(1), false)
+	w.onTimeout(ms(1010), ms(1), false)
+	if w.limit() != 24 {
+		t.Fatalf("two losses leave %d of 32", w.limit())
+	}
+	w.onSpurious()
+	if w.limit() != 32 {
+		t.Errorf("undone to %d, want 32: what was before the last few cuts", w.limit())
+	}
+	w.onSpurious()
+	if w.limit() != 32 {
+		t.Errorf("undone twice, to %d", w.limit())
+	}
+}
+
 // TestFenceIndex compares what the chains find with what looking at every
 // fence finds.
 func TestFenceIndex(t *testing.T) {

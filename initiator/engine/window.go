@@ -19,10 +19,15 @@ type window struct {
 	ssthresh int // grow by one per answer below this
 	credit   int // answers since the last growth above it
 	lastCut  time.Duration
+	before   int // cwnd before the last cut
 	cuts     uint64
 }
 
 const firstWindow = 16
+
+// undoable is how close cuts must follow each other to be undone together: a
+// target that stalls for a while causes a few.
+const undoable = 100 * time.Millisecond
 
 func newWindow(buffers, configMax int) window {
 	w := window{buffers: buffers, configMax: configMax, lastCut: -1 << 62}
@@ -66,9 +71,13 @@ func (w *window) onTimeout(now, rtt time.Duration, silent bool) {
 	if now-w.lastCut < rtt {
 		return
 	}
+	if now-w.lastCut > undoable {
+		w.before = 0
+	}
 	w.lastCut = now
 	w.cuts++
 	w.cwnd = min(w.cwnd, w.cap())
+	w.before = max(w.before, w.cwnd)
 	if silent {
 		w.ssthresh = max(w.cwnd/2, 2, min(w.ssthresh, w.cap())/2)
 		w.cwnd = max(w.cwnd/2, 1)
@@ -76,4 +85,13 @@ func (w *window) onTimeout(now, rtt time.Duration, silent bool) {
 	}
 	w.cwnd = max(w.cwnd*7/8, 1)
 	w.ssthresh = w.cwnd
+}
+
+// onSpurious: an earlier copy was answered after all, so the last cuts were for
+// no loss but for slowness, and are undone (the idea of RFC 4015).
+func (w *window) onSpurious() {
+	if w.before > w.cwnd {
+		w.cwnd, w.ssthresh = w.before, max(w.ssthresh, w.before)
+	}
+	w.before = 0
 }
