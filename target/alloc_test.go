@@ -147,7 +147,7 @@ func TestNoAllocations(t *testing.T) {
 					<-l.sent
 				}
 			}
-			if n := testing.AllocsPerRun(200, serve); n != 0 && !raceDetector {
+			if n := testing.AllocsPerRun(200, serve); n != 0 && !RaceDetector {
 				t.Errorf("%v allocations, want 0", n)
 			}
 		})

@@ -15,8 +15,8 @@ const (
 	// each disk, four tenths of a millisecond of 10 Gbit/s, and is twice the
 	// depth at which a disk in memory is as fast as it gets.
 	DefaultBufferCount = 64
-	// DefaultWorkers is how many requests of a disk wait for the device at
-	// once. Writes that wait for a sync need none.
+	// DefaultWorkers is how many reads of a disk wait for the device at once,
+	// and how many writes if it is one that takes several.
 	DefaultWorkers = 8
 	// DefaultBatch frames are taken from a link at a time: as many as one
 	// initiator may send.
@@ -37,8 +37,9 @@ type Config struct {
 	// for all initiators together; twice as many are reserved. Zero means
 	// DefaultBufferCount; negative, or more than 32767, is refused.
 	BufferCount int
-	// Workers of each disk wait for its device. Zero means DefaultWorkers;
-	// negative is refused.
+	// Workers of each disk wait for its device: so many for reads, and as many
+	// again for writes, or one where the store is written by one at a time
+	// (store.Info.OneWriter). Zero means DefaultWorkers; negative is refused.
 	Workers int
 	// Batch is the most frames taken from a link at a time. Zero means
 	// DefaultBatch; negative is refused.

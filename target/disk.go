@@ -39,7 +39,8 @@ type disk struct {
 	shares   shares
 	closing  bool
 	failed   error // of the first sync that failed: what it lost nobody knows
-	broken   error // of the latest read or write that failed
+	broken   error // of the latest read, write or other call that failed
+	sizeless bool  // the store does not tell its size
 	counts   DiskCounts
 	unsynced []*request // written or asked to be flushed, waiting for the next sync
 }

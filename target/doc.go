@@ -47,8 +47,8 @@
 //
 //   - one per link receives, checks, answers what the store can answer without
 //     waiting, and queues the rest;
-//   - a fixed number per disk carries out what has to wait, so that a disk that
-//     hangs keeps no other waiting;
+//   - a fixed number per disk carries out what has to wait: several read, one or
+//     several write, one syncs. A disk that hangs keeps no other waiting;
 //   - one watches sizes and failures, and writes the log: the data path counts
 //     and never logs.
 //

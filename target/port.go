@@ -56,7 +56,7 @@ func newPort(s *Server, l link.Link) *port {
 		link:     l,
 		frames:   bufs[:s.cfg.Batch:s.cfg.Batch],
 		spare:    bufs[s.cfg.Batch:],
-		replies:  make([][]byte, 0, replyBatch+1),
+		replies:  make([][]byte, 0, replyBatch+spares),
 		wildcard: bucket{rate: s.cfg.WildcardReplies},
 	}
 	p.inline.port = p

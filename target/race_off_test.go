@@ -2,4 +2,5 @@
 
 package target
 
-const raceDetector = false
+// RaceDetector is off.
+const RaceDetector = false

@@ -2,6 +2,6 @@
 
 package target
 
-// raceDetector is on: the compiler then makes append(b, make([]byte, n)...), with
+// RaceDetector is on: the compiler then makes append(b, make([]byte, n)...), with
 // which frame.Pad clears, allocate.
-const raceDetector = true
+const RaceDetector = true

@@ -112,13 +112,16 @@ func (s *Server) look(d *disk) {
 	size, err := d.store.Size()
 	if err != nil {
 		d.mu.Lock()
-		d.broken = err
-		d.counts.SizeErrors++
+		if !d.sizeless { // told once
+			d.sizeless, d.broken = true, err
+			d.counts.SizeErrors++
+		}
 		d.mu.Unlock()
 		return
 	}
 	sectors, trim := uint64(min(size/frame.SectorSize, frame.MaxSectors)), d.canTrim()
 	d.mu.Lock()
+	d.sizeless = false
 	before := d.sectors
 	changed := sectors != before || trim != d.trim
 	if changed {

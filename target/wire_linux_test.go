@@ -195,7 +195,7 @@ func TestServesAFileOnAWire(t *testing.T) {
 // when it is back.
 func TestH19CableOut(t *testing.T) {
 	pair := vethtest.New(t, veth.Config{MTU: 9000})
-	onWire(t, pair, target.Config{}, disk(e11, 1000))
+	s := onWire(t, pair, target.Config{}, disk(e11, 1000))
 	l := openRing(t, pair.A)
 	defer l.Close()
 	c := newCaller(t, l, pair.B.MAC)
@@ -208,6 +208,12 @@ func TestH19CableOut(t *testing.T) {
 		{"down and up", func() error {
 			if err := pair.B.SetUp(false); err != nil {
 				return err
+			}
+			// Shorter than this, nobody notices that it was out.
+			for deadline := time.Now().Add(patience); s.Stats().Links[0].Up; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the server does not notice")
+				}
 			}
 			return pair.B.SetUp(true)
 		}, 17},
