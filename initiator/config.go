@@ -69,6 +69,12 @@ type Config struct {
 	// means 1 s; negative is refused.
 	FrameLife time.Duration
 
+	// Overtake is the longest time by which a frame can arrive after another
+	// that was sent later: it shortens the wait for FrameLife; see
+	// [engine.Config]. Zero means 20 ms, negative that frames may overtake each
+	// other at will.
+	Overtake time.Duration
+
 	// Probe is how often an undisturbed target is asked whether it is there.
 	// Zero means 10 s, negative never.
 	Probe time.Duration
@@ -163,6 +169,7 @@ func (c Config) engineConfig() engine.Config {
 		RTOMin:    c.RTOMin,
 		DeadTime:  c.DeadTime,
 		FrameLife: c.FrameLife,
+		Overtake:  c.Overtake,
 		Probe:     c.Probe,
 		Rand:      c.Rand,
 	}

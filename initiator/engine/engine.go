@@ -47,6 +47,16 @@ type Config struct {
 	// bridges discard a frame after 1 s. 0: 1 s.
 	FrameLife time.Duration
 
+	// Overtake is the longest time by which a frame can arrive after another
+	// that was sent later. Ethernet keeps the order of the frames from one
+	// station to another: IEEE 802.1Q permits "a negligible rate" of
+	// reordering, and what balances by frame instead of by address reorders
+	// by micro- or milliseconds. So when a frame is answered that was sent
+	// after a copy of a write, that copy is lost, or arrives within Overtake,
+	// and the fence need not stand for FrameLife. 0: 20 ms; negative: frames
+	// may overtake each other at will.
+	Overtake time.Duration
+
 	// Probe is how often an undisturbed target is asked for its configuration:
 	// that finds it dead while nothing is read or written, and measures the
 	// network without the disk. 0: 10 s; negative: never.
@@ -68,6 +78,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.Silence, time.Second)
 	def(&c.DeadTime, 180*time.Second)
 	def(&c.FrameLife, time.Second)
+	def(&c.Overtake, 20*time.Millisecond)
 	def(&c.Probe, 10*time.Second)
 	if c.Slots == 0 {
 		c.Slots = 4096
@@ -77,7 +88,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	for _, v := range []time.Duration{c.RTOFirst, c.RTOMin, c.RTOMax, c.FlushRTO, c.Silence, c.FrameLife} {
 		if v < 0 {
-			return c, fmt.Errorf("engine: %v is negative: only DeadTime and Probe may be", v)
+			return c, fmt.Errorf("engine: %v is negative: only DeadTime, Overtake and Probe may be", v)
 		}
 	}
 	switch {
@@ -239,8 +250,8 @@ func (e *Engine) retire(now time.Duration, i int32) {
 	}
 	s.req = nil
 	e.path.waiting = e.path.waiting && e.outstanding()
-	if s.kind.modifies() && !s.allAnswered() && s.lastSent()+e.cfg.FrameLife > now {
-		e.putUpFence(i)
+	if s.kind.modifies() && !s.allAnswered() && s.lastUnanswered()+e.cfg.FrameLife > now {
+		e.putUpFence(now, i)
 		return
 	}
 	e.table.release(i)

@@ -4,15 +4,25 @@ import "time"
 
 // A fence holds back writes to sectors that a copy of an earlier, finished
 // write may still be on its way to (H1): it would undo them. The fence consists
-// of the lingering slots of those writes. One goes when each of its copies was
-// answered, or when the longest life of a frame has passed since the last was
-// sent.
+// of the lingering slots of those writes. One goes when
+//
+//   - each of its copies was answered, or
+//   - a frame that was sent after the last copy has been answered, Overtake ago:
+//     the copy is lost, or in the target's queue, where a later write will
+//     stand behind it, or
+//   - the longest life of a frame has passed since the last copy was sent.
+//
+// The second matters: with 1 % of all frames lost, 32 random writes at a time on
+// half a gigabyte made 18,000 a second when each loss closed its sectors for the
+// whole life of a frame, and 120,000 without loss.
 //
 // Reads pass: a late copy writes what its sectors hold already.
 type fence struct {
 	up int // lingering slots
 
-	list slotList // in order of expiry
+	// passed are the slots whose last copy was overtaken by an answered frame,
+	// or soon will have been, open the others; both in order of expiry.
+	open, passed slotList
 
 	// chains are the same slots by where they begin, so that a write that is
 	// about to be sent looks at those nearby only: with 5 % of all frames
@@ -35,18 +45,11 @@ func (f *fence) chain(lba, sectors uint64) *int32 {
 }
 
 // putUpFence makes slot i linger.
-func (e *Engine) putUpFence(i int32) {
+func (e *Engine) putUpFence(now time.Duration, i int32) {
 	s := &e.table.slots[i]
 	s.state = slotLingering
-	s.deadline = s.lastSent() + e.cfg.FrameLife
-	e.arm(s.deadline)
-
-	// Most slots expire in the order in which they come here.
-	after := e.fence.list.tail
-	for after != 0 && e.table.slots[after].deadline > s.deadline {
-		after = e.table.slots[after].prev
-	}
-	e.table.insertAfter(&e.fence.list, after, i)
+	s.deadline = s.lastUnanswered() + e.cfg.FrameLife
+	e.enlist(&e.fence.open, i)
 
 	head := e.fence.chain(s.lba, s.sectors)
 	s.chainPrev, s.chainNext = 0, *head
@@ -56,12 +59,46 @@ func (e *Engine) putUpFence(i int32) {
 	*head = i
 	e.fence.up++
 	e.counters.Fences++
+	e.passFences(now)
+}
+
+// enlist puts i where it belongs by its deadline: nearly always at the end.
+func (e *Engine) enlist(l *slotList, i int32) {
+	s := &e.table.slots[i]
+	after := l.tail
+	for after != 0 && e.table.slots[after].deadline > s.deadline {
+		after = e.table.slots[after].prev
+	}
+	e.table.insertAfter(l, after, i)
+	s.passed = l == &e.fence.passed
+	e.arm(s.deadline)
+}
+
+// passFences: those whose last copy was sent before a frame that was answered
+// stand for Overtake from now on.
+func (e *Engine) passFences(now time.Duration) {
+	if e.cfg.Overtake < 0 {
+		return
+	}
+	for i := e.fence.open.head; i != 0; i = e.fence.open.head {
+		s := &e.table.slots[i]
+		if lastCopy := s.deadline - e.cfg.FrameLife; lastCopy >= e.path.reached {
+			return
+		}
+		e.table.remove(&e.fence.open, i)
+		s.deadline = min(s.deadline, now+e.cfg.Overtake)
+		e.enlist(&e.fence.passed, i)
+	}
 }
 
 // takeDownFence frees the lingering slot i and lets waiting writes go on.
 func (e *Engine) takeDownFence(i int32) {
 	s := &e.table.slots[i]
-	e.table.remove(&e.fence.list, i)
+	if s.passed {
+		e.table.remove(&e.fence.passed, i)
+	} else {
+		e.table.remove(&e.fence.open, i)
+	}
 	if s.chainPrev == 0 {
 		*e.fence.chain(s.lba, s.sectors) = s.chainNext
 	} else {
@@ -89,7 +126,8 @@ func (e *Engine) takeDownFence(i int32) {
 func (e *Engine) fencedOff(r *Request) bool {
 	first, last := r.LBA/granule, (r.LBA+r.Sectors-1)/granule
 	if last-first >= uint64(len(e.fence.chains))/2 {
-		return e.anyOverlap(e.fence.list.head, r, func(s *slot) int32 { return s.next })
+		listed := func(s *slot) int32 { return s.next }
+		return e.anyOverlap(e.fence.open.head, r, listed) || e.anyOverlap(e.fence.passed.head, r, listed)
 	}
 	chained := func(s *slot) int32 { return s.chainNext }
 	// A slot that begins in the granule before may reach into the first.
@@ -110,13 +148,15 @@ func (e *Engine) anyOverlap(i int32, r *Request, next func(*slot) int32) bool {
 	return false
 }
 
-// expireFences takes down the fences whose copies cannot be alive any more.
+// expireFences takes down the fences whose time has come.
 func (e *Engine) expireFences(now time.Duration) {
-	for i := e.fence.list.head; i != 0; i = e.fence.list.head {
-		if d := e.table.slots[i].deadline; d > now {
-			e.arm(d)
-			return
+	for _, l := range [...]*slotList{&e.fence.passed, &e.fence.open} {
+		for i := l.head; i != 0; i = l.head {
+			if d := e.table.slots[i].deadline; d > now {
+				e.arm(d)
+				break
+			}
+			e.takeDownFence(i)
 		}
-		e.takeDownFence(i)
 	}
 }

@@ -15,8 +15,9 @@ import (
 // TestH1StaleWriteIsFenced: W1 is resent and its second copy answered; W2 to
 // the same sectors waits until the first copy is answered or dead.
 func TestH1StaleWriteIsFenced(t *testing.T) {
+	overtake := time.Duration(-1)
 	resent := func(t *testing.T) (w *world, first, second []byte) {
-		w = newWorld(t, Config{RTOFirst: ms(10), FrameLife: ms(500)}, initiatortest.Config{})
+		w = newWorld(t, Config{RTOFirst: ms(10), FrameLife: ms(500), Overtake: overtake}, initiatortest.Config{})
 		w1 := w.submit(request(Write, 0, 8, 1))
 		first = w.take()
 		w.wait(ms(10))
@@ -43,12 +44,39 @@ func TestH1StaleWriteIsFenced(t *testing.T) {
 	t.Run("the late copy is lost", func(t *testing.T) {
 		w, _, _ := resent(t)
 		w2 := w.submit(request(Trim, 7, 300, 0))
-		w.wait(ms(499))
+		w.wait(ms(489)) // the first copy was sent 10 ms ago
 		w.none("a copy of W1 may be alive")
 		w.wait(ms(1))
 		w.answerAll()
 		w.outcome(w2, Outcome{})
 		checkQuiet(t, w.engine, false)
+	})
+	t.Run("the late copy was overtaken", func(t *testing.T) {
+		overtake = ms(20)
+		defer func() { overtake = -1 }()
+		w, _, _ := resent(t) // the second copy has overtaken the first, and was answered
+		w2 := w.submit(request(Write, 0, 1, 2))
+		w.wait(ms(19))
+		w.none("the first may still come")
+		w.wait(ms(1))
+		w.answerAll()
+		w.outcome(w2, Outcome{})
+		checkQuiet(t, w.engine, false)
+	})
+	t.Run("not overtaken yet", func(t *testing.T) {
+		w := newWorld(t, Config{Overtake: ms(20)}, initiatortest.Config{})
+		w1 := w.submit(request(Write, 0, 8, 1))
+		w.take()
+		w.engine.Cancel(w.now, w1)
+		w2 := w.submit(request(Write, 0, 8, 2))
+		w.wait(ms(100))
+		w.none("nothing was answered that was sent after it")
+		w.submit(request(Read, 800, 1, 0))
+		w.answer(w.take())
+		w.none("it may come within 20 ms")
+		w.wait(ms(20))
+		w.answerAll()
+		w.outcome(w2, Outcome{})
 	})
 	t.Run("others pass", func(t *testing.T) {
 		w, _, _ := resent(t)
@@ -66,7 +94,7 @@ func TestH1StaleWriteIsFenced(t *testing.T) {
 		}
 	})
 	t.Run("a write that failed", func(t *testing.T) {
-		w := newWorld(t, Config{FrameLife: ms(500)}, initiatortest.Config{})
+		w := newWorld(t, Config{FrameLife: ms(500), Overtake: -1}, initiatortest.Config{})
 		w1 := w.submit(request(Write, 0, 8, 1))
 		w.take()
 		w.engine.Cancel(w.now, w1)

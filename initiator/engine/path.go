@@ -15,6 +15,7 @@ type path struct {
 	waiting      bool          // something sent is not answered
 	waitingSince time.Duration // when the oldest of it was sent, or the last answer came
 	heard        time.Duration // last answer
+	reached      time.Duration // when the latest frame that was answered was sent
 }
 
 func newPath(local, remote frame.MAC) path { return path{local: local, remote: remote} }

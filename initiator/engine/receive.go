@@ -113,6 +113,7 @@ func judge(s *slot, h frame.Header, arg []byte) (o Outcome, ok bool) {
 func (e *Engine) measure(now time.Duration, s *slot, n uint32) {
 	if at, ok := s.sentAt(n); ok {
 		e.path.rtt[s.class].sample(now - at)
+		e.path.reached = max(e.path.reached, at)
 	}
 	if n+1 < s.count {
 		e.counters.Spurious++
@@ -150,20 +151,20 @@ func (e *Engine) onAnswer(now time.Duration, i int32, n uint32, o Outcome) {
 func (e *Engine) onLateAnswer(now time.Duration, i int32, n uint32) {
 	s := &e.table.slots[i]
 	e.counters.Drops.Late++
+	if s.answered&bit(n) == 0 {
+		s.answered |= bit(n)
+		e.measure(now, s, n)
+		if s.allAnswered() {
+			e.takeDownFence(i)
+		}
+	}
 	e.heard(now)
-	if s.answered&bit(n) != 0 {
-		return
-	}
-	s.answered |= bit(n)
-	e.measure(now, s, n)
-	if s.allAnswered() {
-		e.takeDownFence(i)
-	}
 }
 
 // heard notes that the target is there.
 func (e *Engine) heard(now time.Duration) {
 	e.path.onHeard(now, e.outstanding())
+	e.passFences(now)
 	if e.trouble[Silent].on && !e.control.suspended {
 		e.setTrouble(now, Silent, false)
 	}

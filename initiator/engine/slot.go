@@ -43,6 +43,7 @@ type slot struct {
 	first    time.Duration // time of the first transmission
 	deadline time.Duration // of the next timeout; lingering: when no copy is alive
 	backoff  uint8
+	passed   bool // which list of the fence a lingering slot is in
 
 	prev, next           int32 // list of the slots in the same state
 	chainPrev, chainNext int32 // the fence's bucket
@@ -50,6 +51,23 @@ type slot struct {
 
 // lastSent is when the slot's frame was sent last.
 func (s *slot) lastSent() time.Duration { return s.sent[(s.count-1)%timesKept] }
+
+// lastUnanswered is when the last copy that was not answered was sent; at least
+// one was not.
+func (s *slot) lastUnanswered() time.Duration {
+	oldest := s.lastSent()
+	for i := s.count - 1; i < s.count; i-- { // down to 0
+		at, ok := s.sentAt(i)
+		if !ok {
+			break // it was sent before the oldest that is still known
+		}
+		oldest = at
+		if i >= 64 || s.answered&(1<<i) == 0 {
+			return at
+		}
+	}
+	return oldest
+}
 
 // sentAt is when transmission i was sent; ok is false when that is forgotten.
 func (s *slot) sentAt(i uint32) (t time.Duration, ok bool) {

@@ -198,7 +198,7 @@ func TestReadIdentityAgreesWithFrame(t *testing.T) {
 // TestSlotsUsedUpByFences: when fences hold all slots but the control frames'
 // one, data waits for one of them.
 func TestSlotsUsedUpByFences(t *testing.T) {
-	w := newWorld(t, Config{Slots: 8, Window: 4, RTOFirst: ms(5), RTOMin: ms(5), FrameLife: ms(300), Silence: time.Hour}, initiatortest.Config{})
+	w := newWorld(t, Config{Slots: 8, Window: 4, RTOFirst: ms(5), RTOMin: ms(5), FrameLife: ms(300), Overtake: -1, Silence: time.Hour}, initiatortest.Config{})
 	for i := range 8 {
 		r := w.submit(request(Write, uint64(i*8), 8, 1))
 		for w.engine.fence.up == i && i < 6 {

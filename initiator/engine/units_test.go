@@ -135,7 +135,7 @@ func TestFenceIndex(t *testing.T) {
 				s.kind, s.sectors = Trim, 1+rng.Uint64N(5000)
 			}
 			s.sent[0] = time.Duration(rng.Int64N(int64(time.Second)))
-			e.putUpFence(i)
+			e.putUpFence(0, i)
 			up = append(up, i)
 		} else if len(up) > 0 {
 			k := rng.IntN(len(up))
@@ -157,12 +157,18 @@ func TestFenceIndex(t *testing.T) {
 		if e.fence.up != len(up) {
 			t.Fatalf("seed %d, step %d: %d fences, want %d", seed, step, e.fence.up, len(up))
 		}
-		last := time.Duration(0)
-		for i := e.fence.list.head; i != 0; i = e.table.slots[i].next {
-			if d := e.table.slots[i].deadline; d < last {
-				t.Fatalf("seed %d, step %d: fences are not in order of expiry", seed, step)
-			} else {
-				last = d
+		if rng.IntN(10) == 0 {
+			e.path.reached = time.Duration(rng.Int64N(int64(time.Second)))
+			e.passFences(0)
+		}
+		for _, l := range []slotList{e.fence.open, e.fence.passed} {
+			last := time.Duration(0)
+			for i := l.head; i != 0; i = e.table.slots[i].next {
+				if d := e.table.slots[i].deadline; d < last {
+					t.Fatalf("seed %d, step %d: fences are not in order of expiry", seed, step)
+				} else {
+					last = d
+				}
 			}
 		}
 	}
