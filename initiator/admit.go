@@ -22,10 +22,11 @@ func (d *Disk) Admit(ctx context.Context, op Op) (*Request, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if d.isClosed() {
+		return nil, errClosed
+	}
 	var r *Request
 	select {
-	case <-d.closed:
-		return nil, errClosed
 	case r = <-d.idle:
 	default:
 		select {
@@ -59,13 +60,11 @@ func (d *Disk) Admit(ctx context.Context, op Op) (*Request, error) {
 // had at once, and nobody waits for it (I14). It never blocks and never
 // allocates. An operation that Admit would refuse is never had.
 func (d *Disk) TryAdmit(op Op) (*Request, bool) {
-	if d.check(op) != nil {
+	if d.check(op) != nil || d.isClosed() {
 		return nil, false
 	}
 	var r *Request
 	select {
-	case <-d.closed:
-		return nil, false
 	case r = <-d.idle:
 	default:
 		return nil, false
@@ -135,10 +134,19 @@ func (d *Disk) putBack(r *Request) {
 // gives the arena back.
 func (d *Disk) home(r *Request) {
 	d.idle <- r
+	if d.isClosed() {
+		d.closeReserve()
+	}
+}
+
+// isClosed is a select of one case: of several it would cost as much as the
+// rest of TryAdmit.
+func (d *Disk) isClosed() bool {
 	select {
 	case <-d.closed:
-		d.closeReserve()
+		return true
 	default:
+		return false
 	}
 }
 

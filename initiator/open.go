@@ -54,9 +54,15 @@ func (a *asker) choose(ctx context.Context, cfg Config, found []Target) (Target,
 	var target Target
 	var id frame.Identify
 	var data []byte
+	tries := 0 // as long as there is time
+	if len(found) > 1 {
+		tries = proofTries // one of several may be deaf
+	}
 	for _, t := range found {
-		i, d, err := a.identify(ctx, t, 0, 0)
+		i, d, err := a.identify(ctx, t, 0, tries)
 		switch {
+		case errors.Is(err, ErrNoAnswer) && tries > 0 && ctx.Err() == nil:
+			continue
 		case err != nil:
 			return target, id, nil, err
 		case cfg.Serial != "" && i.Serial != cfg.Serial:
@@ -69,6 +75,8 @@ func (a *asker) choose(ctx context.Context, cfg Config, found []Target) (Target,
 		}
 	}
 	switch {
+	case data == nil && cfg.Serial == "":
+		return target, id, nil, fmt.Errorf("initiator: %v: %w to IDENTIFY, though %d to query config", cfg.Addr, ErrNoAnswer, len(found))
 	case data == nil:
 		return target, id, nil, fmt.Errorf("initiator: %v: %w: none of %d that answer has the serial number %q",
 			cfg.Addr, ErrReplaced, len(found), cfg.Serial)

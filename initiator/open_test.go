@@ -72,6 +72,15 @@ func TestH15WhichDisk(t *testing.T) {
 			t.Errorf("opened the one at %v", got)
 		}
 	})
+	t.Run("two, and one answers queries only", func(t *testing.T) {
+		b := newSegment(t, bedConfig{})
+		deaf := initiatortest.Start(t, b.sw.Port(frame.MAC{2, 0, 0, 0, 0, 0}), initiatortest.Config{Addr: e11})
+		deaf.Change(func(c *initiatortest.Config) { c.Faults.QueriesOnly = true })
+		b.open(Config{})
+		if got := b.disk.Target().MAC; got != theirs {
+			t.Errorf("opened the one at %v", got)
+		}
+	})
 	t.Run("one disk on two ports", func(t *testing.T) {
 		b := newSegment(t, bedConfig{})
 		second(t, b, "initiatortest")

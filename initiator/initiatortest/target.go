@@ -35,8 +35,9 @@ type Faults struct {
 	DuplicateEvery int // every n-th reply is sent twice
 	IgnoreEvery    int // every n-th request is lost before it is executed
 
-	Silent  bool // nothing is executed or answered
-	Swallow int  // requests longer than this many bytes are lost, as in a switch with a small MTU
+	Silent      bool // nothing is executed or answered
+	QueriesOnly bool // no ATA command is
+	Swallow     int  // requests longer than this many bytes are lost, as in a switch with a small MTU
 
 	Delay      time.Duration // of every reply; only with Start
 	FlushDelay time.Duration // of replies to flushes, instead; only with Start
@@ -169,7 +170,7 @@ func (t *Target) Answer(request []byte) [][]byte {
 	case aoe.CommandQueryConfigInformation:
 		reply = t.query(bytes.Clone(request), arg)
 	case aoe.CommandIssueATACommand:
-		if h.Addr.IsWildcard() {
+		if h.Addr.IsWildcard() || f.QueriesOnly {
 			return nil
 		}
 		reply = t.ata(request, arg)

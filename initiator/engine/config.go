@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"aoe/frame"
+)
+
+// A Config is what an engine is made from. Durations that are zero have the
+// default given; negative ones are refused unless it says what they mean.
+type Config struct {
+	Addr     frame.Addr // of the disk; no wildcard
+	Local    frame.MAC  // of our port
+	Remote   frame.MAC  // of the target's port
+	Buffers  int        // the target's buffer count; less than one counts as one
+	Identity Identity   // pinned: a target that shows another one is not used
+
+	Slots  int // frames in flight and fenced writes, a power of two; 0: 4096
+	Window int // most frames in flight; 0: 256
+
+	RTOFirst time.Duration // retransmission timeout before the first measurement; 0: 100 ms
+	RTOMin   time.Duration // least retransmission timeout; 0: 2 ms
+	RTOMax   time.Duration // most; 0: 1 s
+
+	// FlushRTO is the least retransmission timeout of a flush, which may take
+	// a disk seconds (H6); before the first measurement it is four times
+	// that, and it backs off to at most 30 s. 0: 500 ms.
+	FlushRTO time.Duration
+
+	// Silence is how long the target may leave everything unanswered before
+	// data is held back until it has shown its identity again (H15). 0: 1 s.
+	Silence time.Duration
+
+	// DeadTime is how long a frame is tried for. A target silent for so long
+	// is down: all requests fail, until it answers again. 0: 180 s; negative:
+	// for ever.
+	DeadTime time.Duration
+
+	// FrameLife is the longest time that a frame sent can stay alive on its
+	// way before it reaches the target (H1). IEEE 802.1D recommends that
+	// bridges discard a frame after 1 s. 0: 1 s.
+	FrameLife time.Duration
+
+	// Overtake is the longest time by which a frame can arrive after another
+	// that was sent later. Ethernet keeps the order of the frames from one
+	// station to another: IEEE 802.1Q permits "a negligible rate" of
+	// reordering, and what balances by frame instead of by address reorders
+	// by micro- or milliseconds. So when a frame is answered that was sent
+	// after a copy of a write, that copy is lost, or arrives within Overtake,
+	// and the fence need not stand for FrameLife. 0: 20 ms; negative: frames
+	// may overtake each other at will.
+	Overtake time.Duration
+
+	// Probe is how often an undisturbed target is asked for its configuration:
+	// that finds it dead while nothing is read or written, and measures the
+	// network without the disk. 0: 10 s; negative: never.
+	Probe time.Duration
+
+	Rand rand.Source // first generations of the tags (H22); required
+}
+
+func (c Config) withDefaults() (Config, error) {
+	def := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.RTOFirst, 100*time.Millisecond)
+	def(&c.RTOMin, 2*time.Millisecond)
+	def(&c.RTOMax, time.Second)
+	def(&c.FlushRTO, 500*time.Millisecond)
+	def(&c.Silence, time.Second)
+	def(&c.DeadTime, 180*time.Second)
+	def(&c.FrameLife, time.Second)
+	def(&c.Overtake, 20*time.Millisecond)
+	def(&c.Probe, 10*time.Second)
+	if c.Slots == 0 {
+		c.Slots = 4096
+	}
+	if c.Window == 0 {
+		c.Window = 256
+	}
+	for _, v := range []time.Duration{c.RTOFirst, c.RTOMin, c.RTOMax, c.FlushRTO, c.Silence, c.FrameLife} {
+		if v < 0 {
+			return c, fmt.Errorf("engine: %v is negative: only DeadTime, Overtake and Probe may be", v)
+		}
+	}
+	switch {
+	case c.RTOMin > c.RTOMax:
+		return c, fmt.Errorf("engine: RTOMin %v above RTOMax %v", c.RTOMin, c.RTOMax)
+	case c.Slots < 8 || c.Slots > 1<<16 || c.Slots&(c.Slots-1) != 0:
+		return c, fmt.Errorf("engine: %d slots: want a power of two from 8 to 65536", c.Slots)
+	case c.Window < 1 || c.Window > c.Slots/2:
+		return c, fmt.Errorf("engine: window of %d frames: want 1 to %d, half of the slots", c.Window, c.Slots/2)
+	case c.Addr.IsWildcard():
+		return c, fmt.Errorf("engine: %v is not the address of one disk", c.Addr)
+	case c.Remote.IsMulticast():
+		return c, fmt.Errorf("engine: %v is not the address of one station", c.Remote)
+	case c.Rand == nil:
+		return c, fmt.Errorf("engine: Config.Rand is required")
+	}
+	return c, nil
+}
