@@ -1,0 +1,68 @@
+package initiator
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	"aoe/frame/link/ring"
+	"aoe/frame/link/veth"
+	"aoe/initiator/initiatortest"
+)
+
+// TestOverARealInterface: a disk over AF_PACKET rings on a veth pair, and what
+// happens when the cable is out for a moment.
+func TestOverARealInterface(t *testing.T) {
+	noLeaks(t)
+	pair, err := veth.New(veth.Config{MTU: 9000})
+	if errors.Is(err, fs.ErrPermission) {
+		t.Skip("needs CAP_NET_ADMIN and CAP_SYS_ADMIN: run as root")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pair.Close() })
+	open := func(h *veth.Host) (l *ring.Link) {
+		err := h.Do(func() (err error) {
+			l, err = ring.Open(ring.Config{Interface: h.Interface})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	b := &bed{t: t}
+	b.target = initiatortest.Start(t, open(pair.B), initiatortest.Config{Addr: e11, Sectors: 16384})
+	l := open(pair.A)
+	t.Cleanup(func() { l.Close() })
+	d, err := Open(b.ctx(), Config{Link: l, Addr: e11, DeadTime: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+
+	want := pattern(1, 4<<20)
+	if _, err := d.WriteAt(want, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := pair.A.SetUp(false); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the port is seen down", func() bool { return d.State().Condition == Degraded })
+	got := make([]byte, len(want))
+	read := make(chan error, 1)
+	go func() {
+		_, err := d.ReadAt(got, 4096)
+		read <- err
+	}()
+	b.until("the read is lost", func() bool { return d.Stats().Timeouts > 0 })
+	if err := pair.A.SetUp(true); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil {
+		t.Fatal(err)
+	}
+	same(t, got, want, "read back")
+	b.until("the disk is up", func() bool { return d.State().Condition == Up })
+}
