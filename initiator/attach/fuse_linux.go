@@ -112,6 +112,9 @@ func (d *fuseDevice) mount(inFlight int) error {
 		server.Serve()
 		close(d.done)
 	}()
+	if err := keepToOurselves(); err != nil {
+		return fmt.Errorf("attach: closing /dev/fuse to children: %w", err)
+	}
 	if err := server.WaitMount(); err != nil {
 		return fmt.Errorf("attach: mounting on %s: %w", d.point, err)
 	}
