@@ -9,9 +9,9 @@ import (
 	"aoe/frame/link"
 )
 
-// Announcements: "config replies may be sent unsolicited, to the broadcast
-// address, with a tag of zero" (AoEr11, 3.2). Linux's driver looks at a disk anew
-// when it sees one, which is how it learns of a new size, MTU or path (H16, H19).
+// Announcements are config replies that nobody asked for: to every station, with
+// a tag of zero. Linux's driver looks at a disk anew when it sees one, which is
+// how it learns of a new size, MTU or path (H16, H19).
 
 // announceAll announces every disk on the port, unless that was done a moment
 // ago: then it remains to be done.

@@ -46,8 +46,8 @@ func (c *claim) examine(b []byte, h frame.Header, most int) aoe.Error {
 	case a.Op == frame.OpCheckPower:
 		c.what = doPower
 	default:
-		// SMART, SET FEATURES and whatever else: "a device that does not
-		// support a command shall return command aborted" (ATA8-ACS, 6.2).
+		// SMART, SET FEATURES and whatever else: a device aborts commands
+		// that it does not support (ATA8-ACS).
 		c.what = doAbort
 	}
 	return 0

@@ -162,8 +162,8 @@ func (d Disk) validate() error {
 	return nil
 }
 
-// printable refuses what would not survive IDENTIFY: "characters shall be
-// limited to 20h to 7Eh" (ATA8-ACS, 3.4.9).
+// printable refuses what would not survive IDENTIFY, whose texts are ASCII from
+// space to tilde (ATA8-ACS).
 func printable(s string, most int) error {
 	if len(s) > most {
 		return fmt.Errorf("%q has %d characters: at most %d", s, len(s), most)

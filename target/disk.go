@@ -170,16 +170,17 @@ func (d *disk) failLocked(err error) {
 
 // close ends the disk: what is under way is carried out and answered, what
 // comes later finds no disk. The store is synced, because a write-back disk owes
-// that to those who did not flush, and closed.
+// that to those who did not flush, and closed. The error of a sync that failed
+// at any time is told here once more (H17).
 func (d *disk) close() error {
 	d.mu.Lock()
 	d.closing = true
 	d.drainedLocked()
 	d.mu.Unlock()
-	<-d.drained       // nothing will be queued any more,
-	d.end()           // so the workers can end,
-	err := error(nil) // and nobody uses the store.
-	if !d.readOnly {
+	<-d.drained     // nothing will be queued any more,
+	d.end()         // so the workers can end,
+	err := d.failed // and nobody uses the store.
+	if err == nil && !d.readOnly {
 		err = d.store.Sync()
 	}
 	if err = errors.Join(err, d.store.Close()); err != nil {

@@ -8,9 +8,9 @@ import (
 	"aoe/frame"
 )
 
-// query serves command 1. "Test: respond only if the string is equal; prefix:
-// respond only if it is a prefix of the config string" (AoEr11, 3.2): what does
-// not match gets no answer (H13).
+// query serves command 1 (AoEr11, section 3.2). A test is answered only if its
+// string is the disk's, a prefix test only if it begins the disk's: otherwise
+// the answer is silence (H13).
 func (p *port) query(d *disk, slot *[]byte, h frame.Header) []byte {
 	b := *slot
 	set := d.settingsNow()

@@ -86,8 +86,8 @@ var (
 	deviceFailed = outcome{frame.StatusDRDY | frame.StatusErr | frame.StatusDF, frame.ErrorABRT}
 )
 
-// powerActive is the answer to CHECK POWER MODE in the count register: "active or
-// idle" (ATA8-ACS, 7.8).
+// powerActive is the answer to CHECK POWER MODE in the count register: active or
+// idle, not asleep (ATA8-ACS).
 const powerActive = 0xff
 
 // answerATA makes of the request in b the response with outcome o, and returns

@@ -64,9 +64,9 @@ func (s *Settings) reserves(src frame.MAC) bool {
 	return len(s.Reserve) > 0 && !slices.Contains(s.Reserve, src)
 }
 
-// setConfig is sub-commands 3 and 4 of query config: "Set config string. If the
-// config string is empty, or identical, set it; otherwise answer with error 4"
-// and "force set" (AoEr11, 3.2). It returns the settings afterwards.
+// setConfig is sub-commands 3 and 4 of query config (AoEr11, section 3.2). Set
+// is for a disk whose string is empty, or the same already; force set is for
+// all. It returns the settings afterwards.
 func (s *Settings) setConfig(c frame.Config) (*Settings, aoe.Error) {
 	if bytes.Equal(s.ConfigString, c.String) {
 		return s, 0
@@ -80,7 +80,7 @@ func (s *Settings) setConfig(c frame.Config) (*Settings, aoe.Error) {
 }
 
 // editMask carries out directives in order. On an error it stops, and tells
-// which one it was at; what came before it holds (AoEr11, 3.3). Adding who is
+// which one it was at; what came before it holds (AoEr11, section 3.3). Adding who is
 // there and deleting who is not is no error, so that a copy does no harm.
 func (s *Settings) editMask(m frame.Mask) (next *Settings, merr aoe.MACMaskError, at int) {
 	next = s.clone()

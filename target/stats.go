@@ -24,6 +24,7 @@ type DiskStats struct {
 	BufferCount int `json:"bufferCount"` // advertised
 	Buffers     int `json:"buffers"`     // reserved
 	Held        int `json:"held"`        // in use now
+	Unsynced    int `json:"unsynced"`    // of them, waiting for the next sync
 
 	// Failed is why writes and flushes fail since a sync has: empty if none
 	// did. Broken is the latest other failure.
@@ -109,7 +110,7 @@ func (d *disk) stats() DiskStats {
 	st := DiskStats{
 		Addr: d.addr, Name: d.info.Name, Serial: d.serial, Sectors: d.sectors,
 		Mode: d.mode, ReadOnly: d.readOnly, Trim: d.trim,
-		BufferCount: d.buffers, Buffers: d.reserved(), Held: d.reserved() - len(d.free),
+		BufferCount: d.buffers, Buffers: d.reserved(), Held: d.reserved() - len(d.free), Unsynced: len(d.unsynced),
 		Settings: *d.settings.clone(), DiskCounts: d.counts,
 	}
 	if d.failed != nil {

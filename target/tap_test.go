@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -161,6 +162,7 @@ type rig struct {
 	tap    *tap // the first
 	served chan error
 	stop   context.CancelFunc
+	want   error // of Serve
 	tag    uint32
 }
 
@@ -209,10 +211,10 @@ func (r *rig) close() {
 	r.stop()
 	select {
 	case err := <-r.served:
-		if err != nil {
-			r.t.Errorf("Serve: %v", err)
+		if !errors.Is(err, r.want) {
+			r.t.Errorf("Serve: %v, want %v", err, r.want)
 		}
-		r.served <- nil
+		r.served <- r.want
 	case <-time.After(patience):
 		r.t.Fatal("Serve did not return")
 	}
