@@ -81,7 +81,7 @@ EXIT STATUS
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newServe(), newAttach(), newDetach(), newDiscover(), newStat(), newPing(), newBench(), newVersion(),
+		newServe(), newAttach(), newDetach(), newDiscover(), newStat(), newPing(), newBench(), newLab(), newLabWorker(), newVersion(),
 	)
 	usageErrors(root)
 	return root

@@ -29,7 +29,7 @@ func TestEveryCommandDocumentsItself(t *testing.T) {
 		for _, sub := range c.Commands() {
 			walk(sub)
 		}
-		if c.Name() == "help" || c.Name() == "completion" || c.HasParent() && c.Parent().Name() == "completion" {
+		if c.Hidden || c.Name() == "help" || c.Name() == "completion" || c.HasParent() && c.Parent().Name() == "completion" {
 			return
 		}
 		if !strings.Contains(c.Long, "\nEXIT STATUS\n  0  ") {

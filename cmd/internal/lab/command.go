@@ -20,6 +20,9 @@ type Command struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
+	// Start starts the process, in a place of its own perhaps. Nil means
+	// exec.Cmd.Start.
+	Start func(*exec.Cmd) error
 }
 
 // commandGrace is how long a command may take to end when it has been asked
@@ -36,7 +39,14 @@ func (c *Command) Run(ctx context.Context) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(terminate) }
 	cmd.WaitDelay = commandGrace
-	err := cmd.Run()
+	start := c.Start
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	err := start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	// exec.Cmd reports the context's end instead of the exit status when the
 	// command ended well after it was asked to.
 	if cmd.ProcessState != nil {

@@ -25,13 +25,12 @@ type Row struct {
 
 // Frames counts what the initiator did with what it received.
 type Frames struct {
-	Admitted uint64            `json:"admitted"`           // belonged to a request and were kept
-	Freed    map[string]uint64 `json:"freed"`              // freed at once, by reason
-	Resent   uint64            `json:"resent"`             // transmissions beyond the first
-	Crunch   uint64            `json:"fromReserve"`        // buffers taken from the reserve
-	Low      int               `json:"reserveLow"`         // fewest reserve buffers that were free
-	Reserve  int               `json:"reserveTotal"`       // of so many
-	Violated []string          `json:"violated,omitempty"` // invariants that did not hold
+	Admitted uint64            `json:"admitted"`     // belonged to a request and were kept
+	Freed    map[string]uint64 `json:"freed"`        // freed at once, by reason
+	Resent   uint64            `json:"resent"`       // transmissions beyond the first
+	Crunch   uint64            `json:"fromReserve"`  // buffers taken from the reserve
+	Low      int               `json:"reserveLow"`   // fewest reserve buffers that were free
+	Reserve  int               `json:"reserveTotal"` // of so many
 }
 
 // FreedTotal is the sum over all reasons.

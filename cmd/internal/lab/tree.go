@@ -11,7 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // A Manifest is what a tree of files must contain.
@@ -168,26 +171,39 @@ func (f *File) copy(src, dst string) (bool, error) {
 	return true, errors.Join(err, out.Close())
 }
 
+// verifyReaders read at once: enough to keep a network disk busy with files of
+// one block.
+const verifyReaders = 8
+
 // Verify reads every file of the manifest under dir and compares digests. The
-// error names the first files that differ and says how many do.
+// error names the first files that differ and says how many do. progress is
+// called by several goroutines.
 func (m *Manifest) Verify(ctx context.Context, dir string, progress func(bytes int64)) error {
-	var wrong []error
-	bad := 0
-	for _, f := range m.Files {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err := f.verify(filepath.Join(dir, f.Path)); err != nil {
-			if bad++; bad <= 5 {
-				wrong = append(wrong, err)
+	errs := make([]error, len(m.Files))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range verifyReaders {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(m.Files) {
+					return
+				}
+				f := &m.Files[i]
+				errs[i] = f.verify(filepath.Join(dir, f.Path))
+				progress(f.Size)
 			}
-		}
-		progress(f.Size)
+		})
 	}
-	if bad > 0 {
-		return fmt.Errorf("lab: %d of %d files are wrong: %w", bad, len(m.Files), errors.Join(wrong...))
+	wg.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return nil
+	wrong := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("lab: %d of %d files are wrong: %w", len(wrong), len(m.Files), errors.Join(wrong[:min(len(wrong), 5)]...))
 }
 
 func (f *File) verify(path string) error {

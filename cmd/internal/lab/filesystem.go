@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// tools are the programs that the newcomer's run needs, and who brings them.
+var tools = []struct{ name, pkg string }{
+	{"mkfs.ext4", "e2fsprogs"},
+	{"e2fsck", "e2fsprogs"},
+	{"mount", "mount (util-linux)"},
+	{"umount", "mount (util-linux)"},
+}
+
+// checkTools says what is missing, all of it at once.
+func checkTools() error {
+	var errs []error
+	for _, t := range tools {
+		if _, err := findTool(t.name); err != nil {
+			errs = append(errs, fmt.Errorf("lab: needs %s: install the package %s", t.name, t.pkg))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// findTool looks beyond $PATH, which often lacks the system's own programs.
+func findTool(name string) (string, error) {
+	if p, err := exec.LookPath(name); err == nil {
+		return p, nil
+	}
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("lab: %s: %w", name, exec.ErrNotFound)
+}
+
+// tool runs one of the tools; its output is part of the error only.
+func tool(ctx context.Context, name string, args ...string) error {
+	path, err := findTool(name)
+	if err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("lab: %s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// Mount mounts the device for as long as it is not unmounted; Close unmounts it
+// otherwise. Not mount(2): see WorkerName.
+func (l *Lab) Mount(ctx context.Context, options string) (dir string, err error) {
+	dir = filepath.Join(l.dir, "mnt")
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	l.mounted = true
+	l.cleanup.push("the mount point", func(ctx context.Context) error {
+		err := os.Remove(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return errors.Join(l.Unmount(ctx), err)
+	})
+	return dir, tool(ctx, "mount", "-t", "ext4", "-o", options, l.Device(), dir)
+}
+
+// unmountPatience is for programs that look at every new mount, as desktops have
+// them.
+const unmountPatience = 5 * time.Second
+
+// Unmount unmounts what Mount mounted, and returns when everything written is
+// at the target. Unmounting twice is no error.
+func (l *Lab) Unmount(ctx context.Context) error {
+	if !l.mounted {
+		return nil
+	}
+	dir := filepath.Join(l.dir, "mnt")
+	var err error
+	for end := time.Now().Add(unmountPatience); time.Now().Before(end) && ctx.Err() == nil; {
+		if err = tool(ctx, "umount", dir); err == nil {
+			l.mounted = false
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return err
+}

@@ -1,0 +1,227 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"aoe/cmd/internal/hold"
+	"aoe/cmd/internal/keep"
+	"aoe/cmd/internal/rundir"
+	"aoe/frame/link"
+	"aoe/frame/link/linktest"
+	"aoe/frame/link/open"
+	"aoe/frame/link/veth"
+	"aoe/initiator"
+	"aoe/target"
+	"aoe/target/store"
+)
+
+// A Lab is a network with a target, and perhaps an attached disk.
+type Lab struct {
+	cfg     Config
+	dir     string // everything on disk that is ours
+	image   string
+	pair    *veth.Pair // A is the initiator's host, B the target's
+	server  *target.Server
+	cleanup cleanup
+
+	// While a disk is attached:
+	hold   *hold.Hold
+	closed chan error // what closing it returned, once it is detached
+	attack *attack
+	// mounted tells that the device may be, by us.
+	mounted bool
+}
+
+// New makes the network and serves the image. Close it, unless there is an
+// error.
+func New(ctx context.Context, cfg Config) (_ *Lab, err error) {
+	cfg, err = cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{cfg: cfg, image: cfg.Image}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close(ctx))
+		}
+	}()
+	for _, step := range []func() error{l.makeDir, l.makeImage, l.makeNetwork, l.serve} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// Close removes everything. It takes its own time, also when ctx is done.
+func (l *Lab) Close(ctx context.Context) error { return l.cleanup.run(ctx) }
+
+// RunDir is the run directory of the lab's own: aoe stat and aoe detach find the
+// disk there.
+func (l *Lab) RunDir() rundir.Dir { return rundir.Dir(filepath.Join(l.dir, "run")) }
+
+func (l *Lab) makeDir() error {
+	dir, err := os.MkdirTemp(l.cfg.Dir, "aoe-lab-")
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	l.dir = dir
+	// Not RemoveAll: what should not be there any more may be a mount.
+	l.cleanup.push("the directory "+dir, func(context.Context) error { return os.Remove(dir) })
+	run := string(l.RunDir())
+	if err := os.Mkdir(run, 0o700); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	l.cleanup.push("the run directory", func(context.Context) error {
+		lock := filepath.Join(run, Addr.String()+".lock")
+		if err := os.Remove(lock); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return os.Remove(run)
+	})
+	return nil
+}
+
+func (l *Lab) makeImage() error {
+	if l.image != "" {
+		return nil
+	}
+	l.image = filepath.Join(l.dir, "disk.img")
+	f, err := os.OpenFile(l.image, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	l.cleanup.push("the image", func(context.Context) error { return os.Remove(l.image) })
+	if err := errors.Join(f.Truncate(l.cfg.Size), f.Close()); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return nil
+}
+
+func (l *Lab) makeNetwork() error {
+	pair, err := veth.New(veth.Config{MTU: l.cfg.MTU})
+	if err != nil {
+		return err
+	}
+	l.pair = pair
+	l.cleanup.push("the network", func(context.Context) error { return pair.Close() })
+	return nil
+}
+
+// serve starts the target. It refuses edits over the wire, so that a stranger's
+// cannot shut the initiator out.
+func (l *Lab) serve() error {
+	s, err := target.New(target.Config{Keeper: keep.Refuse()})
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(store.Config{Path: l.image})
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	if err := s.AddDisk(target.Disk{Addr: Addr, Store: st, Model: "aoe lab"}); err != nil {
+		return errors.Join(err, st.Close(), s.Close())
+	}
+	port, err := on(l.pair.B, openBest)
+	if err == nil {
+		err = s.AddLink(port)
+	}
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	l.server = s
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(context.Background()) }() // ends with s.Close
+	l.cleanup.push("the target", func(context.Context) error { return errors.Join(s.Close(), <-served) })
+	return nil
+}
+
+func openBest(h *veth.Host) (link.Link, error) { return open.Open(h.Interface) }
+
+// on opens a link inside h's namespace, which it stays bound to.
+func on(h *veth.Host, open func(*veth.Host) (link.Link, error)) (l link.Link, err error) {
+	err = h.Do(func() (err error) {
+		l, err = open(h)
+		return err
+	})
+	return l, err
+}
+
+// Attach attaches the disk under the given conditions.
+func (l *Lab) Attach(ctx context.Context, c Conditions) error {
+	if l.hold != nil {
+		panic("lab: attached already")
+	}
+	port, err := on(l.pair.A, openBest)
+	if err != nil {
+		return err
+	}
+	if c.Faults != (linktest.Faults{}) {
+		port = linktest.Impair(port, linktest.Impairment{Seed: l.cfg.Seed, Send: c.Faults, Receive: c.Faults})
+	}
+	cfg := initiator.Config{Link: port, Addr: Addr}
+	if c.ReserveOnly {
+		cfg.FailNormal = func() bool { return true }
+	}
+	h, err := hold.Attach(ctx, hold.Config{Disk: cfg, Via: l.cfg.Via, Dir: l.RunDir()})
+	if err != nil {
+		return err
+	}
+	l.hold, l.closed = h, make(chan error, 1)
+	go func(closed chan<- error) { // ends with the disk, which aoe detach may detach too
+		<-h.Detached()
+		closed <- h.Close()
+	}(l.closed)
+	l.cleanup.push("the attached disk", l.drop)
+	if c.Flood > 0 {
+		l.attack, err = l.startAttack(c.Flood)
+	}
+	return err
+}
+
+// Device is what the disk is attached as.
+func (l *Lab) Device() string { return l.hold.Device() }
+
+// Stats are the counters of the attached disk.
+func (l *Lab) Stats() initiator.Stats { return l.hold.Disk().Stats() }
+
+// Detach detaches the disk. When that is refused or fails, it stays attached.
+func (l *Lab) Detach(ctx context.Context) error {
+	if err := l.endAttack(); err != nil {
+		return err
+	}
+	if err := l.hold.Detach(ctx); err != nil {
+		return err
+	}
+	l.hold = nil
+	return <-l.closed
+}
+
+// drop is Detach for the end of a lab that may have failed: if the disk cannot
+// be detached it is abandoned, because it belongs to a network that goes away.
+func (l *Lab) drop(ctx context.Context) error {
+	err := l.endAttack()
+	if l.hold == nil {
+		return err
+	}
+	h := l.hold
+	l.hold = nil
+	if detachErr := h.Detach(ctx); detachErr != nil {
+		// An abandoned device is gone in any case.
+		err = errors.Join(err, detachErr, h.Abandon(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(err, <-l.closed)
+}
+
+func (l *Lab) endAttack() error {
+	if l.attack == nil {
+		return nil
+	}
+	a := l.attack
+	l.attack = nil
+	return a.end()
+}
