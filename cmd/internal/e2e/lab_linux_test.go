@@ -53,30 +53,33 @@ func TestLabReturnsTheCommandsExitCode(t *testing.T) {
 	}
 }
 
+// TestH20WithoutMemoryUnderAFlood: every ordinary allocation of the initiator
+// fails, and both hosts are flooded with foreign and forged frames: the reserve
+// carries the disk, and no block is wrong.
+func TestH20WithoutMemoryUnderAFlood(t *testing.T) {
+	fioVerifies(t, "--reserve-only", "--flood", "10000", "--seed", "20")
+}
+
 // TestFioVerifies: fio writes and verifies every block's checksum, on a perfect
 // cable and on one that loses a twentieth of the frames.
 func TestFioVerifies(t *testing.T) {
+	t.Run("no loss", func(t *testing.T) { fioVerifies(t) })
+	t.Run("5 % lost", func(t *testing.T) { fioVerifies(t, "--loss", "0.05", "--seed", "5") })
+}
+
+// fioVerifies runs fio with checksums in a lab.
+func fioVerifies(t *testing.T, args ...string) {
+	t.Helper()
 	needProgram(t, "fio", "fio")
-	for _, row := range []struct {
-		name string
-		args []string
-	}{
-		{"no loss", nil},
-		{"5 % lost", []string{"--loss", "0.05", "--seed", "5"}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			fio := fmt.Sprintf(`exec fio --name=v --filename="$AOE_DEVICE" --direct=1 --ioengine=libaio --iodepth=16
-				--rw=randwrite --bs=4k --size=%s --time_based --runtime=%d --verify=crc32c --verify_fatal=1
-				--do_verify=1 --verify_backlog=1024 --output-format=terse`,
-				choose("128M", "16M"), choose(60, 3))
-			fio = strings.ReplaceAll(fio, "\n", " ")
-			out, err := aoeLab(t, append(row.args, "--size", "256M", "--", "sh", "-c", fio)...)
-			if err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			if !strings.Contains(out, ";v;0;0;") {
-				t.Errorf("fio's terse line does not say error 0:\n%s", out)
-			}
-		})
+	fio := fmt.Sprintf(`exec fio --name=v --filename="$AOE_DEVICE" --direct=1 --ioengine=libaio --iodepth=16`+
+		` --rw=randwrite --bs=4k --size=%s --time_based --runtime=%d --verify=crc32c --verify_fatal=1`+
+		` --do_verify=1 --verify_backlog=1024 --output-format=terse`,
+		choose("128M", "16M"), choose(60, 3))
+	out, err := aoeLab(t, append(args, "--size", "256M", "--", "sh", "-c", fio)...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(out, ";v;0;0;") {
+		t.Errorf("fio's terse line does not say error 0:\n%s", out)
 	}
 }
