@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"aoe/cmd/internal/background"
 	"aoe/cmd/internal/exit"
@@ -96,7 +97,12 @@ EXIT STATUS
 			return c.run(cmd, addr)
 		},
 	}
-	f := cmd.Flags()
+	c.flags(cmd.Flags())
+	return cmd
+}
+
+// flags defines the flags of attach.
+func (c *attachConfig) flags(f *pflag.FlagSet) {
 	interfaceFlag(f, &c.ifname)
 	linkFlag(f, &c.linkKind)
 	f.StringVar(&c.via, "via", "", "how to attach: "+strings.Join(wayNames(), ", ")+" (default the best that gives a block device)")
@@ -112,7 +118,6 @@ EXIT STATUS
 	f.BoolVar(&c.plan, "plan", false, "print what would be reserved, and end")
 	f.BoolVar(&c.json, "json", false, "print JSON instead of the device's path, or of the plan")
 	f.DurationVar(&c.wait, "wait", initiator.OpenTime, "how long to look for the disk")
-	return cmd
 }
 
 func wayNames() (names []string) {

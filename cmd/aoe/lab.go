@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"aoe/cmd/internal/exit"
 	"aoe/cmd/internal/lab"
@@ -81,7 +82,12 @@ EXIT STATUS
 			return c.newcomer(cmd)
 		},
 	}
-	f := cmd.Flags()
+	c.flags(cmd.Flags())
+	return cmd
+}
+
+// flags defines the flags of lab.
+func (c *labConfig) flags(f *pflag.FlagSet) {
 	f.Var(&c.size, "size", "bytes of the image that is made (default "+show.Bytes(lab.DefaultSize)+")")
 	f.StringVar(&c.Image, "image", "", "serve this file instead; it is written to")
 	f.StringVar(&c.Dir, "dir", "", "directory for the image (default $TMPDIR or /tmp)")
@@ -97,7 +103,6 @@ EXIT STATUS
 	f.IntVar(&c.ops, "ops", 0, "reads and writes of each of 8 workers in the hard steps (default 100)")
 	f.BoolVar(&c.json, "json", false, "without COMMAND: print JSON")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "with COMMAND: print what became of the frames")
-	return cmd
 }
 
 // newLabWorker is how aoe lab starts itself for the work on its disk. It is not
