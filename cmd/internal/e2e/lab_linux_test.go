@@ -73,7 +73,7 @@ func fioVerifies(t *testing.T, args ...string) {
 	needProgram(t, "fio", "fio")
 	fio := fmt.Sprintf(`exec fio --name=v --filename="$AOE_DEVICE" --direct=1 --ioengine=libaio --iodepth=16`+
 		` --rw=randwrite --bs=4k --size=%s --time_based --runtime=%d --verify=crc32c --verify_fatal=1`+
-		` --do_verify=1 --verify_backlog=1024 --output-format=terse`,
+		` --do_verify=1 --verify_backlog=1024 --verify_state_save=0 --output-format=terse`,
 		choose("128M", "16M"), choose(60, 3))
 	out, err := aoeLab(t, append(args, "--size", "256M", "--", "sh", "-c", fio)...)
 	if err != nil {
