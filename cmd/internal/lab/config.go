@@ -56,5 +56,3 @@ type Conditions struct {
 	Flood int
 }
 
-// hard reports whether the world is not perfect.
-func (c Conditions) hard() bool { return c != Conditions{} }
