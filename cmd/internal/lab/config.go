@@ -55,4 +55,3 @@ type Conditions struct {
 	// hosts, a second. Zero or less means none.
 	Flood int
 }
-
