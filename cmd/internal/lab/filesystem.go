@@ -63,13 +63,14 @@ func (l *Lab) Mount(ctx context.Context, options string) (dir string, err error)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("lab: %w", err)
 	}
-	l.mounted = true
 	l.cleanup.push("the mount point", func(ctx context.Context) error {
-		err := os.Remove(dir)
-		if errors.Is(err, os.ErrNotExist) {
-			err = nil
+		if err := l.Unmount(ctx); err != nil {
+			return err
 		}
-		return errors.Join(l.Unmount(ctx), err)
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
 	})
 	return dir, tool(ctx, "mount", "-t", "ext4", "-o", options, l.Device(), dir)
 }
@@ -81,20 +82,36 @@ const unmountPatience = 5 * time.Second
 // Unmount unmounts what Mount mounted, and returns when everything written is
 // at the target. Unmounting twice is no error.
 func (l *Lab) Unmount(ctx context.Context) error {
-	if !l.mounted {
-		return nil
-	}
 	dir := filepath.Join(l.dir, "mnt")
-	var err error
-	for end := time.Now().Add(unmountPatience); time.Now().Before(end) && ctx.Err() == nil; {
-		if err = tool(ctx, "umount", dir); err == nil {
-			l.mounted = false
-			return nil
+	for end := time.Now().Add(unmountPatience); ; {
+		mounted, err := isMounted(dir)
+		if err != nil || !mounted {
+			return err
 		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
+		err = tool(ctx, "umount", dir)
+		if err != nil && (ctx.Err() != nil || time.Now().After(end)) {
+			return err
+		}
+		if err != nil {
+			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	return err
+}
+
+// isMounted looks into the kernel's list: a mount(8) that was interrupted may
+// have got there or not.
+func isMounted(dir string) (bool, error) {
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return false, fmt.Errorf("lab: %w", err)
+	}
+	// "The characters space, tab, newline and backslash are octally escaped"
+	// (fstab(5)).
+	escaped := strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(dir)
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[1] == escaped {
+			return true, nil
+		}
+	}
+	return false, nil
 }

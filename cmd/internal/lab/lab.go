@@ -32,8 +32,6 @@ type Lab struct {
 	hold   *hold.Hold
 	closed chan error // what closing it returned, once it is detached
 	attack *attack
-	// mounted tells that the device may be, by us.
-	mounted bool
 }
 
 // New makes the network and serves the image. Close it, unless there is an
@@ -135,8 +133,12 @@ func (l *Lab) serve() error {
 	}
 	l.server = s
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(context.Background()) }() // ends with s.Close
-	l.cleanup.push("the target", func(context.Context) error { return errors.Join(s.Close(), <-served) })
+	ctx, stop := context.WithCancel(context.Background())
+	go func() { served <- s.Serve(ctx) }() // ends with stop
+	l.cleanup.push("the target", func(context.Context) error {
+		stop()
+		return <-served
+	})
 	return nil
 }
 

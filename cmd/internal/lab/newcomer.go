@@ -59,8 +59,11 @@ func (c NewcomerConfig) withDefaults() (NewcomerConfig, error) {
 	return c, err
 }
 
-// modelSpan is how much of the disk is compared with the model, in bytes.
+// modelSpan is how much of the disk is compared with the model, in bytes: no
+// more than that, and no more than a quarter of the disk.
 const modelSpan = 64 << 20
+
+func (r *run) modelSpan() int64 { return min(modelSpan, r.cfg.Size/4) }
 
 // modelWorkers read and write at once.
 const modelWorkers = 8
@@ -86,16 +89,18 @@ type step struct {
 
 // steps are the run, in order. Each fills in r.row.Did, and Bytes and Frames
 // where it has some.
-var steps = []step{
-	{"network", nil, (*run).network},
-	{"attach", nil, (*run).attach},
-	{"mkfs", nil, (*run).mkfs},
-	{"copy", (*run).treeBytes, (*run).copy},
-	{"reattach", nil, (*run).reattach},
-	{"verify", (*run).treeBytes, (*run).verify},
-	{"fsck", nil, (*run).fsck},
-	{"bad cable", (*run).modelBytes, (*run).badCable},
-	{"no memory", (*run).modelBytes, (*run).noMemory},
+func steps() []step {
+	return []step{
+		{"network", nil, (*run).network},
+		{"attach", nil, (*run).attach},
+		{"mkfs", nil, (*run).mkfs},
+		{"copy", (*run).treeBytes, (*run).copy},
+		{"reattach", nil, (*run).reattach},
+		{"verify", (*run).treeBytes, (*run).verify},
+		{"fsck", nil, (*run).fsck},
+		{"bad cable", (*run).modelBytes, (*run).badCable},
+		{"no memory", (*run).modelBytes, (*run).noMemory},
+	}
 }
 
 // Newcomer serves, attaches, makes a file system, copies a tree, attaches again
@@ -103,6 +108,10 @@ var steps = []step{
 // a flood. The report says whether all of it held; the error is why the run
 // ended, if it could not be begun, or was interrupted.
 func Newcomer(ctx context.Context, cfg NewcomerConfig) (Report, error) {
+	return newcomer(ctx, cfg, steps())
+}
+
+func newcomer(ctx context.Context, cfg NewcomerConfig, steps []step) (Report, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return Report{}, err
@@ -120,26 +129,26 @@ func Newcomer(ctx context.Context, cfg NewcomerConfig) (Report, error) {
 	}
 	began := time.Now()
 	for _, s := range steps {
-		if !r.step(ctx, s.name, s.bytes, s.do) {
+		if !r.step(ctx, s) {
 			break
 		}
 	}
 	// Always, and with its own time: nothing is left behind.
-	r.step(context.WithoutCancel(ctx), "clean up", nil, (*run).cleanUp)
+	r.step(context.WithoutCancel(ctx), step{"clean up", nil, (*run).cleanUp})
 	r.report.Took = time.Since(began)
 	return r.report, ctx.Err()
 }
 
 // step does one step, and reports whether it held.
-func (r *run) step(ctx context.Context, name string, bytes func(*run) int64, do func(*run, context.Context) error) bool {
+func (r *run) step(ctx context.Context, s step) bool {
 	total := int64(0)
-	if bytes != nil {
-		total = bytes(r)
+	if s.bytes != nil {
+		total = s.bytes(r)
 	}
-	r.cfg.Progress.Begin(name, total)
-	r.row = Row{Step: name}
+	r.cfg.Progress.Begin(s.name, total)
+	r.row = Row{Step: s.name}
 	began := time.Now()
-	err := do(r, ctx)
+	err := s.do(r, ctx)
 	if r.row.Took == 0 {
 		r.row.Took = time.Since(began)
 	}
@@ -158,7 +167,7 @@ func (r *run) treeBytes() int64 { return r.manifest.Bytes }
 // modelBytes is about what a model check will move: half of the longest request
 // on average, and the last look at everything.
 func (r *run) modelBytes() int64 {
-	return int64(modelWorkers)*int64(r.cfg.Ops)*maxModelBlocks/2*modelBlock + modelSpan
+	return int64(modelWorkers)*int64(r.cfg.Ops)*maxModelBlocks/2*modelBlock + r.modelSpan()
 }
 
 func (r *run) network(ctx context.Context) (err error) {
@@ -277,7 +286,7 @@ func (r *run) noMemory(ctx context.Context) error {
 	case st.Reserve.FromReserve == 0 || st.Reserve.NormalAllocations > 0:
 		err = fmt.Errorf("lab: %d claims came from the reserve and %d buffers from ordinary memory: the reserve did not carry it",
 			st.Reserve.FromReserve, st.Reserve.NormalAllocations)
-	case st.Drops.Tag+st.Drops.Late == 0:
+	case st.Drops.Tag == 0:
 		err = errors.New("lab: not one forged reply arrived: there was no flood")
 	}
 	if s := r.lab.server.Stats().Disks[0].Settings; len(s.ConfigString)+len(s.Mask)+len(s.Reserve) > 0 {
@@ -294,7 +303,7 @@ func (r *run) model(ctx context.Context, c Conditions) (st initiator.Stats, err 
 	}
 	began := time.Now()
 	done, err := work(ctx, job{Model: &modelJob{
-		Device: r.lab.Device(), SizeBytes: min(modelSpan, r.cfg.Size), Seed: r.cfg.Seed, Ops: r.cfg.Ops,
+		Device: r.lab.Device(), SizeBytes: r.modelSpan(), Seed: r.cfg.Seed, Ops: r.cfg.Ops,
 	}}, r.cfg.Progress.Add)
 	r.row.Took, r.row.Bytes = time.Since(began), done.Model.Bytes
 	st = r.lab.Stats()

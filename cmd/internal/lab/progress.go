@@ -88,6 +88,8 @@ func (b *bars) Begin(step string, totalBytes int64) {
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetPredictTime(false),
+		// Otherwise a spinner has a goroutine that goes on drawing for ever.
+		progressbar.OptionSetSpinnerChangeInterval(0),
 	)
 	b.bar.RenderBlank()
 }

@@ -80,7 +80,7 @@ func (d Dir) List() ([]frame.Addr, error) {
 		if err != nil {
 			continue
 		}
-		conn, err := net.DialTimeout("unix", d.socket(addr), statusTimeout)
+		conn, err := dial(context.Background(), d.socket(addr))
 		if errors.Is(err, os.ErrPermission) {
 			return nil, fmt.Errorf("rundir: %w: only the user who attached a disk may ask for it", err)
 		}
@@ -151,10 +151,19 @@ func (d Dir) Detach(ctx context.Context, addr frame.Addr) error {
 	return err
 }
 
+// dial connects to a socket, however long its path is.
+func dial(ctx context.Context, path string) (conn net.Conn, err error) {
+	err = shorten(path, func(path string) (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, "unix", path)
+		return err
+	})
+	return conn, err
+}
+
 func (d Dir) call(ctx context.Context, addr frame.Addr, q request, timeout time.Duration) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", d.socket(addr))
+	conn, err := dial(ctx, d.socket(addr))
 	if errors.Is(err, os.ErrNotExist) {
 		return reply{}, fmt.Errorf("rundir: %s: %w", addr, ErrNotAttached)
 	}

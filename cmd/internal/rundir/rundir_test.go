@@ -130,6 +130,24 @@ func TestDeadProcessLeavesNothingInTheWay(t *testing.T) {
 	}
 }
 
+// TestLongPaths: a socket's name has at most 107 bytes; directories for temporary
+// files are longer than that in good company.
+func TestLongPaths(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs Linux: elsewhere a socket's path has a limit")
+	}
+	dir := Dir(filepath.Join(t.TempDir(), strings.Repeat("long/", 40)))
+	addr := frame.Addr{Shelf: 1, Slot: 1}
+	d := newDisk(addr, "/dev/loop0")
+	listen(t, dir, d)
+	if got, err := dir.Status(t.Context(), addr); err != nil || got != d.status {
+		t.Errorf("status %+v, %v", got, err)
+	}
+	if l, err := dir.List(); err != nil || len(l) != 1 {
+		t.Errorf("listed %v, %v", l, err)
+	}
+}
+
 // TestSocketIsPrivate: who may connect may detach.
 func TestSocketIsPrivate(t *testing.T) {
 	dir := Dir(t.TempDir())
