@@ -92,8 +92,14 @@ func newBed(t *testing.T, mtu int) *bed {
 			t.Error(err)
 		}
 	})
-	return &bed{initiator: pair.A, target: pair.B, pair: pair, dir: t.TempDir()}
+	b := &bed{initiator: pair.A, target: pair.B, pair: pair, dir: t.TempDir()}
+	t.Setenv("AOE_RUN_DIR", filepath.Join(b.dir, "run"))
+	return b
 }
+
+// runDir is the run directory of the bed's processes, so that no other attached
+// disk of the machine is in their way, or they in its.
+func (b *bed) runDir() string { return filepath.Join(b.dir, "run") }
 
 // image makes a sparse file of n bytes.
 func (b *bed) image(t *testing.T, n int64) string {

@@ -142,7 +142,7 @@ func TestDetachLeavesNothing(t *testing.T) {
 	if backing := backingFile(device); backing != "" {
 		t.Errorf("%s is still bound to %s after SIGTERM", device, backing)
 	}
-	if out, err := os.ReadFile("/proc/mounts"); err != nil || bytes.Contains(out, []byte("aoe/e1.1")) {
+	if out, err := os.ReadFile("/proc/mounts"); err != nil || bytes.Contains(out, []byte(b.runDir())) {
 		t.Errorf("still mounted after SIGTERM (%v):\n%s", err, out)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ type mutant struct {
 	link.Link
 	fault string
 	leak  chan bool
+	wakes atomic.Int32 // for which no Recv has returned early yet
 }
 
 // mutants are the faults, and the subtest that finds each.
@@ -39,6 +41,11 @@ var mutants = map[string]string{
 
 func (m *mutant) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
 	switch m.fault {
+	case "remembers all": // one early return for each Wake, not for all of them
+		if m.wakes.Load() > 0 {
+			m.wakes.Add(-1)
+			return 0, nil
+		}
 	case "is impatient":
 		timeout /= 2
 	case "sleeps too long":
@@ -97,12 +104,7 @@ func (m *mutant) Send(frames [][]byte) (int, error) {
 }
 
 func (m *mutant) Wake() {
-	if m.fault == "remembers all" {
-		go func() { // once more, later
-			time.Sleep(5 * time.Millisecond)
-			m.Link.Wake()
-		}()
-	}
+	m.wakes.Add(1)
 	m.Link.Wake()
 }
 
