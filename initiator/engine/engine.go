@@ -15,7 +15,7 @@ type Engine struct {
 	path   path // one for now; what belongs to a path is in it, what belongs to the target is not
 	window window
 
-	flight   slotList // in order of their last transmission
+	flight   slotList // sent, and not given up
 	lost     slotList // in order of their timeout
 	inFlight int      // length of flight
 	yield    bool     // a new frame goes before one that was lost, see next

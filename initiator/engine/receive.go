@@ -108,16 +108,44 @@ func judge(s *slot, h frame.Header, arg []byte) (o Outcome, ok bool) {
 }
 
 // measure takes the round trip of transmission n of s into the estimator of
-// its class, if its time is still known, and reports whether a later copy had
-// been sent already: then that was in vain.
+// its class, if its time is still known. If a later copy had been sent already,
+// or was about to be, then for nothing.
 func (e *Engine) measure(now time.Duration, s *slot, n uint32) {
-	if at, ok := s.sentAt(n); ok {
+	at, known := s.sentAt(n)
+	if known {
 		e.path.rtt[s.class].sample(now - at)
 		e.path.reached = max(e.path.reached, at)
 	}
 	if n+1 < s.count {
 		e.counters.Spurious++
+	}
+	if n+1 < s.count || s.state == slotLost {
 		e.window.onSpurious()
+		if known {
+			e.presumeDelayed(now, at)
+		}
+	}
+}
+
+// presumeDelayed: an answer came to a copy sent at that time, which had been
+// given up. What was sent no earlier was given up too early as well: it is late
+// for the same reason, and sending it again would make the target later still.
+func (e *Engine) presumeDelayed(now, at time.Duration) {
+	for i := e.lost.head; i != 0 && e.inFlight < e.window.limit(); {
+		s := &e.table.slots[i]
+		next := s.next
+		if s.lastSent() >= at {
+			e.table.remove(&e.lost, i)
+			e.table.push(&e.flight, i)
+			e.inFlight++
+			s.state = slotFlight
+			if s.backoff > 0 {
+				s.backoff--
+			}
+			s.deadline = now + e.timeout(s.class, s.backoff)
+			e.arm(s.deadline)
+		}
+		i = next
 	}
 }
 
@@ -126,8 +154,8 @@ func (e *Engine) onAnswer(now time.Duration, i int32, n uint32, o Outcome) {
 	s := &e.table.slots[i]
 	r, f := s.req, &s.req.Frames[s.index]
 	s.answered |= bit(n)
-	e.measure(now, s, n)
 	e.window.onAnswer(e.inFlight)
+	e.measure(now, s, n)
 	e.counters.Answered++
 
 	f.slot, f.done = 0, true

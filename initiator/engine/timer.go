@@ -72,10 +72,21 @@ func (e *Engine) giveUp(now time.Duration) {
 	}
 }
 
-// onTimeout moves slot i from flight to lost. The frame is sent again when the
-// window has room: a target that does not answer is not hammered.
+// onTimeout: the timer of slot i has run out. Either the frame was lost, and is
+// sent again when the window has room, or it only seems so: as long as answers
+// keep coming and none was to a frame sent after this one, the target is working
+// its way to it, and sending it again would make it slower still. That is common
+// when one of the two computers does not get its processor for a few
+// milliseconds.
 func (e *Engine) onTimeout(now time.Duration, i int32) {
 	s := &e.table.slots[i]
+	half := e.timeout(s.class, 0) / 2
+	silent := now-e.path.heard >= half
+	if !silent && e.path.reached <= s.lastSent() {
+		s.deadline = e.path.heard + half
+		e.arm(s.deadline)
+		return
+	}
 	e.table.remove(&e.flight, i)
 	e.table.push(&e.lost, i)
 	e.inFlight--
@@ -87,6 +98,5 @@ func (e *Engine) onTimeout(now time.Duration, i int32) {
 	if s.class == classFlush || s.backoff >= stubborn {
 		return // slow, rather than lost: says nothing of the network
 	}
-	rtt := e.path.rtt[s.class].srtt
-	e.window.onTimeout(now, max(rtt, e.cfg.RTOMin), e.path.heard < s.lastSent())
+	e.window.onTimeout(now, max(e.path.rtt[s.class].srtt, e.cfg.RTOMin), silent)
 }

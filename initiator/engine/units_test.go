@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -77,8 +78,8 @@ func TestWindow(t *testing.T) {
 	for i := range 20 {
 		w.onTimeout(ms(float64(20+10*i)), ms(1), true)
 	}
-	if w.limit() != 1 {
-		t.Errorf("after 20 silent timeouts %d, want 1", w.limit())
+	if w.limit() != 2 {
+		t.Errorf("after 20 silent timeouts %d, want 2", w.limit())
 	}
 	for range 200 {
 		w.onAnswer(w.limit())
@@ -98,9 +99,10 @@ func TestSpuriousTimeoutsAreNoLoss(t *testing.T) {
 	w := newWindow(64, 64)
 	w.cwnd = 64
 	w.onTimeout(ms(10), ms(1), true)
-	if w.limit() != 32 {
+	if w.limit() != 2 {
 		t.Fatalf("silence leaves %d of 64", w.limit())
 	}
+	w.cwnd = 32
 	w.onTimeout(ms(1000), ms(1), false)
 	w.onTimeout(ms(1010), ms(1), false)
 	if w.limit() != 24 {
@@ -113,6 +115,45 @@ func TestSpuriousTimeoutsAreNoLoss(t *testing.T) {
 	w.onSpurious()
 	if w.limit() != 32 {
 		t.Errorf("undone twice, to %d", w.limit())
+	}
+}
+
+// TestStallIsNotAnsweredWithAStorm: the target stalls for a moment with a whole
+// window in its hands. Two frames are sent again, not all; then the answers come,
+// and the window is what it was.
+func TestStallIsNotAnsweredWithAStorm(t *testing.T) {
+	w := newWorld(t, Config{Window: 32}, initiatortest.Config{})
+	for range 40 { // measure, and open the window
+		for i := range 32 {
+			w.submit(request(Read, uint64(i), 1, 0))
+		}
+		w.now += ms(0.1)
+		w.answerAll()
+	}
+	if n := w.engine.window.limit(); n != 32 {
+		t.Fatalf("the window is %d", n)
+	}
+	w.ended = nil
+	for i := range 32 {
+		w.submit(request(Write, uint64(i*8), 8, 1))
+	}
+	stalled := slices.Clone(w.sent[4:])
+	w.sent = w.sent[:4]
+	w.now += ms(0.1)
+	w.answerAll() // a few are answered before it stalls
+	w.wait(ms(101)) // no write was measured: the first timeout is 100 ms
+	if len(w.sent) != 2 {
+		t.Errorf("%d frames sent again, want two", len(w.sent))
+	}
+	w.sent = nil
+	for _, b := range stalled {
+		w.answer(b)
+	}
+	if len(stalled) != 28 || len(w.ended) != 32 || len(w.sent) > 0 {
+		t.Errorf("%d of 32 ended, %d frames more sent again", len(w.ended), len(w.sent))
+	}
+	if n := w.engine.window.limit(); n != 32 {
+		t.Errorf("the window is %d after a stall", n)
 	}
 }
 
@@ -226,4 +267,46 @@ func TestManyTransmissions(t *testing.T) {
 	}
 	w.wait(time.Second)
 	checkQuiet(t, w.engine, false)
+}
+
+// TestSlowIsNotLost: as long as answers come in order, a frame whose turn has not
+// come is not sent again, however late it is; one that was passed over is.
+func TestSlowIsNotLost(t *testing.T) {
+	slow := func(t *testing.T) *world {
+		w := newWorld(t, Config{Window: 64}, initiatortest.Config{})
+		w.engine.window.cwnd = 64
+		for range 30 {
+			w.submit(request(Read, 0, 1, 0))
+			w.now += ms(0.1)
+			w.answerAll()
+		}
+		for i := range 20 {
+			w.submit(request(Read, uint64(i), 1, 0))
+			w.now += ms(0.01)
+		}
+		return w
+	}
+	t.Run("slow", func(t *testing.T) {
+		w := slow(t)
+		for range 20 {
+			w.wait(ms(0.9)) // the last one after 18 ms
+			w.answer(w.sent[0])
+			w.sent = w.sent[1:]
+		}
+		w.none("nothing was lost")
+		if c := w.engine.Counters(); c.Timeouts != 0 {
+			t.Errorf("%d timeouts", c.Timeouts)
+		}
+	})
+	t.Run("passed over", func(t *testing.T) {
+		w := slow(t)
+		for range 19 {
+			w.wait(ms(0.4))
+			w.answer(w.sent[1])
+			w.sent = append(w.sent[:1], w.sent[2:]...)
+		}
+		if len(w.sent) != 2 {
+			t.Errorf("%d copies of the frame that was passed over, want 2", len(w.sent))
+		}
+	})
 }

@@ -7,9 +7,12 @@ import "time"
 // losses tell of the network between.
 //
 // The buffer count is the protocol's own push-back, so losses within it are
-// rarely congestion; the response to one is therefore mild (7/8 once per round
-// trip), and only silence halves. One frame is always allowed: every attached
-// target keeps at least one credit.
+// rarely congestion; the response to one is therefore mild: 7/8 once per round
+// trip. Only when nothing at all was heard it is two frames, nearly as in TCP:
+// either the target stalls, and will answer what it has, or everything was lost,
+// and doubling finds the way back. (Two, so that one which is never answered
+// does not keep the others from asking.) One frame is always allowed: every
+// attached target keeps at least one credit.
 type window struct {
 	buffers   int // advertised by the target
 	configMax int // the owner's bound
@@ -79,8 +82,8 @@ func (w *window) onTimeout(now, rtt time.Duration, silent bool) {
 	w.cwnd = min(w.cwnd, w.cap())
 	w.before = max(w.before, w.cwnd)
 	if silent {
-		w.ssthresh = max(w.cwnd/2, 2, min(w.ssthresh, w.cap())/2)
-		w.cwnd = max(w.cwnd/2, 1)
+		w.ssthresh = max(w.cwnd/2, 2)
+		w.cwnd = min(w.cwnd, 2)
 		return
 	}
 	w.cwnd = max(w.cwnd*7/8, 1)
