@@ -140,7 +140,7 @@ func TestStallIsNotAnsweredWithAStorm(t *testing.T) {
 	stalled := slices.Clone(w.sent[4:])
 	w.sent = w.sent[:4]
 	w.now += ms(0.1)
-	w.answerAll() // a few are answered before it stalls
+	w.answerAll()   // a few are answered before it stalls
 	w.wait(ms(101)) // no write was measured: the first timeout is 100 ms
 	if len(w.sent) != 2 {
 		t.Errorf("%d frames sent again, want two", len(w.sent))
