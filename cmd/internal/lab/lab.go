@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -34,8 +35,8 @@ type Lab struct {
 	attack *attack
 }
 
-// New makes the network and serves the image. Close it, unless there is an
-// error.
+// New makes the network and serves the image, and removes what an earlier lab in
+// the same place left when it was killed. Close it, unless there is an error.
 func New(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	cfg, err = cfg.withDefaults()
 	if err != nil {
@@ -47,6 +48,13 @@ func New(ctx context.Context, cfg Config) (_ *Lab, err error) {
 			err = errors.Join(err, l.Close(ctx))
 		}
 	}()
+	parent := cfg.Dir
+	if parent == "" {
+		parent = os.TempDir()
+	}
+	if err := sweep(ctx, parent); err != nil {
+		return nil, err
+	}
 	for _, step := range []func() error{l.makeDir, l.makeImage, l.makeNetwork, l.serve} {
 		if err := step(); err != nil {
 			return nil, err
@@ -63,13 +71,15 @@ func (l *Lab) Close(ctx context.Context) error { return l.cleanup.run(ctx) }
 func (l *Lab) RunDir() rundir.Dir { return rundir.Dir(filepath.Join(l.dir, "run")) }
 
 func (l *Lab) makeDir() error {
-	dir, err := os.MkdirTemp(l.cfg.Dir, "aoe-lab-")
+	dir, lock, err := newDir(l.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
 	l.dir = dir
 	// Not RemoveAll: what should not be there any more may be a mount.
-	l.cleanup.push("the directory "+dir, func(context.Context) error { return os.Remove(dir) })
+	l.cleanup.push("the directory "+dir, func(context.Context) error {
+		return errors.Join(os.Remove(dir), lock.Close())
+	})
 	run := string(l.RunDir())
 	if err := os.Mkdir(run, 0o700); err != nil {
 		return fmt.Errorf("lab: %w", err)
@@ -82,6 +92,20 @@ func (l *Lab) makeDir() error {
 		return os.Remove(run)
 	})
 	return nil
+}
+
+// newDir makes a directory that is ours until lock is closed. Another lab that
+// sweeps may take it for a dead one's in the moment before it is locked.
+func newDir(parent string) (dir string, lock io.Closer, err error) {
+	for range 10 {
+		if dir, err = os.MkdirTemp(parent, dirPattern); err != nil {
+			return "", nil, err
+		}
+		if lock, err = occupy(dir); err == nil {
+			return dir, lock, nil
+		}
+	}
+	return "", nil, err
 }
 
 func (l *Lab) makeImage() error {
