@@ -30,6 +30,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) exit.Stat
 	err := root.ExecuteContext(ctx)
 	status, message := exit.Of(err)
 	if message {
+		if status == exit.Interrupted && errors.Is(err, context.Canceled) {
+			err = errors.New("interrupted")
+		}
 		fmt.Fprintln(stderr, "aoe:", err)
 		if status == exit.Usage {
 			fmt.Fprintln(stderr, "Run 'aoe help' or 'aoe COMMAND --help'.")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -119,5 +120,16 @@ func TestStatPrintsAoeStatsColumns(t *testing.T) {
 		" e2.0  5000.000GB   eth0  down (no answer for 12s)  /dev/loop1\n"
 	if b.String() != want {
 		t.Errorf("printed\n%swant\n%s", b.String(), want)
+	}
+}
+
+// TestInterruptedInWords: nobody wants to read of contexts.
+func TestInterruptedInWords(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, said bytes.Buffer
+	status := run(ctx, []string{"lab", "--dir", t.TempDir(), "--tree", "."}, &out, &said)
+	if status != exit.Interrupted || !strings.Contains(said.String(), "aoe: interrupted\n") {
+		t.Errorf("status %d, message %q", status, said.String())
 	}
 }
