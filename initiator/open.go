@@ -14,8 +14,9 @@ import (
 // OpenTime is how long Open looks for the disk if its context has no deadline.
 const OpenTime = 10 * time.Second
 
-// openGrace is how long Open waits for a second target at the same address.
-const openGrace = 20 * time.Millisecond
+// openGrace is how long Open waits for a second target at the same address: a
+// busy one takes longer than a round trip.
+const openGrace = 100 * time.Millisecond
 
 // Open finds the disk, pins its identity, proves which frames get through to it,
 // makes everything that it will ever need, and starts its loop.
@@ -33,11 +34,7 @@ func Open(ctx context.Context, cfg Config) (*Disk, error) {
 		defer cancel()
 	}
 	a := newAsker(cfg.Link)
-	found, err := a.find(ctx, cfg.Addr, openGrace)
-	if err != nil {
-		return nil, err
-	}
-	target, id, data, err := a.choose(ctx, cfg, found)
+	target, id, data, err := a.look(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +43,22 @@ func Open(ctx context.Context, cfg Config) (*Disk, error) {
 		return nil, err
 	}
 	return newDisk(cfg, target, id, data, payload)
+}
+
+// look finds the disk. One that is asked for by its serial number is looked for
+// again when only others with its address have answered.
+func (a *asker) look(ctx context.Context, cfg Config) (t Target, id frame.Identify, data []byte, err error) {
+	for range proofTries {
+		var found []Target
+		if found, err = a.find(ctx, cfg.Addr, openGrace); err != nil {
+			return t, id, nil, err
+		}
+		t, id, data, err = a.choose(ctx, cfg, found)
+		if !errors.Is(err, ErrReplaced) {
+			break
+		}
+	}
+	return t, id, data, err
 }
 
 // choose identifies every target that answered. Several ports of one target show
