@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"syscall"
@@ -81,21 +82,23 @@ func (w *writer) fill(b []byte, block int64, version uint64) {
 
 // writeOne writes one random block and waits for the acknowledgement. A quarter
 // of the device is used, so that blocks are overwritten.
-func (w *writer) writeOne(t *testing.T) {
-	t.Helper()
+func (w *writer) writeOne() error {
 	block := w.rng.Int64N(w.blocks / 4)
 	w.next++
 	w.fill(w.block, block, w.next)
 	if _, err := w.file.WriteAt(w.block, block*blockSize); err != nil {
-		t.Fatalf("write of block %d: %v", block, err)
+		return fmt.Errorf("write of block %d: %w", block, err)
 	}
 	w.last[block] = w.next
+	return nil
 }
 
 func (w *writer) write(t *testing.T, n int) {
 	t.Helper()
 	for range n {
-		w.writeOne(t)
+		if err := w.writeOne(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -140,16 +143,12 @@ func (w *writer) inBackground(t *testing.T) (stop func() int) {
 				return
 			default:
 			}
-			block := w.rng.Int64N(w.blocks / 4)
-			w.next++
-			w.fill(w.block, block, w.next)
-			if _, err := w.file.WriteAt(w.block, block*blockSize); err != nil {
-				t.Errorf("write of block %d: %v", block, err)
+			if err := w.writeOne(); err != nil {
+				t.Error(err)
 				<-quit
 				done <- n
 				return
 			}
-			w.last[block] = w.next
 			n++
 		}
 	}()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -78,34 +79,21 @@ func (t *table) print(w io.Writer) error {
 	p := &printer{w: w}
 	rounds := len(t.rates(0, echoName))
 	p.printf("%d rounds, %s/%s, %d processors. Requests a second, median of the rounds.\n\n", rounds, runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
-	p.printf("| workload |")
+	var names, titles []string
 	for _, c := range contestants {
-		p.printf(" %s |", c.name)
+		names = append(names, c.name)
 	}
-	p.printf("\n|---|")
-	for range contestants {
-		p.printf("---:|")
-	}
-	for i, wl := range workloads {
-		p.printf("\n| %v |", wl)
-		for _, c := range contestants {
-			p.printf(" %.1f k |", median(t.rates(i, c.name))/1e3)
-		}
-	}
-	p.printf("\n\nRatios, median of the rounds' ratios; above 1 the first is faster.\n\n| workload |")
 	for _, c := range comparisons {
-		p.printf(" %s |", c.title)
+		titles = append(titles, c.title)
 	}
-	p.printf("\n|---|")
-	for range comparisons {
-		p.printf("---:|")
-	}
-	for i, wl := range workloads {
-		p.printf("\n| %v |", wl)
-		for _, c := range comparisons {
-			p.printf(" %.2f |", t.ratio(i, c.a, c.b))
-		}
-	}
+	p.rows(names, func(workload, column int) string {
+		return fmt.Sprintf("%.1f k", median(t.rates(workload, names[column]))/1e3)
+	})
+	p.printf("\n\nRatios, median of the rounds' ratios; above 1 the first is faster.\n\n")
+	p.rows(titles, func(workload, column int) string {
+		c := comparisons[column]
+		return fmt.Sprintf("%.2f", t.ratio(workload, c.a, c.b))
+	})
 	t.printCosts(p)
 	p.printf("\n\nMost resident memory of our target: %s\n", t.memory)
 	return p.err
@@ -117,16 +105,21 @@ func (t *table) printCosts(p *printer) {
 	ofTarget := func(s sample) time.Duration { return s.target }
 	ofClient := func(s sample) time.Duration { return s.client }
 	p.printf("\n\nProcessor time per request in microseconds, user and system.\n\n")
-	p.printf("| workload | vblade | our target | our client on vblade | our client on ours |\n|---|---:|---:|---:|---:|")
-	for i, wl := range workloads {
-		p.printf("\n| %v |", wl)
-		for _, d := range []time.Duration{
-			t.cost(i, plainVblade, ofTarget), t.cost(i, plainAoe, ofTarget),
-			t.cost(i, benchVblade, ofClient), t.cost(i, benchAoe, ofClient),
-		} {
-			p.printf(" %.1f |", float64(d)/1e3)
-		}
+	sides := []struct {
+		title, contestant string
+		of                func(sample) time.Duration
+	}{
+		{"vblade", plainVblade, ofTarget}, {"our target", plainAoe, ofTarget},
+		{"our client on vblade", benchVblade, ofClient}, {"our client on ours", benchAoe, ofClient},
 	}
+	var titles []string
+	for _, side := range sides {
+		titles = append(titles, side.title)
+	}
+	p.rows(titles, func(workload, column int) string {
+		side := sides[column]
+		return fmt.Sprintf("%.1f", float64(t.cost(workload, side.contestant, side.of))/1e3)
+	})
 }
 
 // A printer keeps the first error.
@@ -138,5 +131,16 @@ type printer struct {
 func (p *printer) printf(format string, args ...any) {
 	if p.err == nil {
 		_, p.err = fmt.Fprintf(p.w, format, args...)
+	}
+}
+
+// rows prints a table in Markdown with a row for each workload.
+func (p *printer) rows(columns []string, value func(workload, column int) string) {
+	p.printf("| workload | %s |\n|---|%s", strings.Join(columns, " | "), strings.Repeat("---:|", len(columns)))
+	for i, w := range workloads {
+		p.printf("\n| %v |", w)
+		for j := range columns {
+			p.printf(" %s |", value(i, j))
+		}
 	}
 }
