@@ -44,9 +44,10 @@ type Disk struct {
 	lastReserve   reserve.Stats
 	closeErr      error
 
-	snapshotMu    sync.Mutex // one reader at a time
-	snapshot      snapshot   // the loop writes it when asked
+	askMu         sync.Mutex // one asks for a snapshot at a time
 	snapshotReady chan struct{}
+	snapshotMu    sync.Mutex
+	snapshot      snapshot // the loop writes it when asked, and when it ends
 }
 
 // Size is the disk's size in bytes, as it last told it itself.

@@ -79,11 +79,13 @@ type snapshot struct {
 // takeSnapshot is the loop's side: it writes memory of the disk, not of who
 // asked.
 func (d *Disk) takeSnapshot() {
+	d.snapshotMu.Lock()
 	s := &d.snapshot
 	s.counters, s.gauges = d.engine.Counters(), d.engine.Gauges()
 	for i, g := range gravity {
 		s.troubles[i].since, s.troubles[i].on = d.engine.Trouble(g.trouble)
 	}
+	d.snapshotMu.Unlock()
 	select {
 	case d.snapshotReady <- struct{}{}:
 	default:
@@ -92,20 +94,28 @@ func (d *Disk) takeSnapshot() {
 
 // look asks the loop for a snapshot.
 func (d *Disk) look() (s snapshot, ended bool) {
-	d.snapshotMu.Lock()
-	defer d.snapshotMu.Unlock()
+	d.askMu.Lock()
+	defer d.askMu.Unlock()
 	select {
 	case <-d.loopEnded:
-		return d.snapshot, true
+		return d.latest(), true
 	default:
 	}
 	d.inbox.ask(true, false)
 	select {
 	case <-d.snapshotReady:
-		return d.snapshot, false
+		return d.latest(), false
 	case <-d.loopEnded:
-		return d.snapshot, true
+		return d.latest(), true
 	}
+}
+
+// latest is the last snapshot. The loop may be taking another, its last one,
+// that nobody asked for.
+func (d *Disk) latest() snapshot {
+	d.snapshotMu.Lock()
+	defer d.snapshotMu.Unlock()
+	return d.snapshot
 }
 
 // Stats is a snapshot. It asks the loop, so it must not be called by a callback.
