@@ -59,6 +59,9 @@ type Config struct {
 	Probe time.Duration
 
 	Rand rand.Source // first generations of the tags (H22); required
+
+	// Tags, if not nil, are told which tags are outstanding.
+	Tags Tags
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -77,7 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.Overtake, 20*time.Millisecond)
 	def(&c.Probe, 10*time.Second)
 	if c.Slots == 0 {
-		c.Slots = 4096
+		c.Slots = DefaultSlots
 	}
 	if c.Window == 0 {
 		c.Window = 256
@@ -98,6 +101,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("engine: %v is not the address of one disk", c.Addr)
 	case c.Remote.IsMulticast():
 		return c, fmt.Errorf("engine: %v is not the address of one station", c.Remote)
+	case c.Tags != nil && c.Tags.Slots() != c.Slots:
+		return c, fmt.Errorf("engine: Config.Tags has room for %d slots: want %d", c.Tags.Slots(), c.Slots)
 	case c.Rand == nil:
 		return c, fmt.Errorf("engine: Config.Rand is required")
 	}

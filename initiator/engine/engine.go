@@ -44,7 +44,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg:     cfg,
-		table:   newTable(cfg.Slots, cfg.Rand),
+		table:   newTable(cfg.Slots, cfg.Rand, cfg.Tags),
 		path:    newPath(cfg.Local, cfg.Remote),
 		window:  newWindow(max(cfg.Buffers, 1), cfg.Window),
 		fence:   newFence(cfg.Slots),
@@ -53,6 +53,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.ready.byQueue, e.held.byQueue, e.finished.byQueue = true, true, true
 	e.control = newControl(cfg.Addr)
+	e.publishPath()
 	return e, nil
 }
 

@@ -18,29 +18,20 @@ const (
 // [frame.ATADataOffset]. When r is nil the frame is to be freed at once; why is
 // counted. Receive keeps nothing of b.
 func (e *Engine) Receive(now time.Duration, b []byte) (r *Request, i int) {
-	h, arg, ok := e.admit(now, b)
-	if !ok {
+	l := e.look(b)
+	if l.verdict != answers {
+		*e.counters.Drops.dropped(l.verdict)++
+		if l.verdict == announces {
+			e.onAnnounce(now)
+		}
 		return nil, 0
 	}
-	index, n, what := e.table.find(h.Tag)
-	switch what {
-	case tagLate:
-		e.counters.Drops.Late++
-		return nil, 0
-	case tagUnknown:
-		e.counters.Drops.Tag++
-		return nil, 0
-	}
-	s := &e.table.slots[index]
-	if s.command != h.Command {
-		e.counters.Drops.Command++
-		return nil, 0
-	}
+	s := &e.table.slots[l.slot]
 	if s.state == slotControl {
-		e.onControlAnswer(now, index, n, h, arg)
+		e.onControlAnswer(now, l.slot, l.nth, l.header, l.arg)
 		return nil, 0
 	}
-	outcome, ok := judge(s, h, arg)
+	outcome, ok := judge(s, l.header, l.arg)
 	if !ok {
 		// "Data shorter than asked for": not an answer. Another copy of the
 		// request may get a whole one.
@@ -48,43 +39,12 @@ func (e *Engine) Receive(now time.Duration, b []byte) (r *Request, i int) {
 		return nil, 0
 	}
 	if s.state == slotLingering {
-		e.onLateAnswer(now, index, n)
+		e.onLateAnswer(now, l.slot, l.nth)
 		return nil, 0
 	}
 	r, i = s.req, int(s.index)
-	e.onAnswer(now, index, n, outcome)
+	e.onAnswer(now, l.slot, l.nth, outcome)
 	return r, i
-}
-
-// admit checks all of a frame but its tag (H14, H22).
-func (e *Engine) admit(now time.Duration, b []byte) (frame.Header, []byte, bool) {
-	h, arg, err := frame.Parse(b)
-	d := &e.counters.Drops
-	reason := &d.Short
-	switch {
-	case err == frame.ErrEtherType:
-		reason = &d.EtherType
-	case err != nil:
-	case !h.IsResponse():
-		reason = &d.Request
-	case h.Version != frame.Version:
-		reason = &d.Version
-	case h.Src != e.path.remote:
-		reason = &d.Source
-	case h.Addr != e.cfg.Addr:
-		reason = &d.Address
-	case h.Tag == 0 && h.Command == commandQuery && !h.IsError():
-		// "A server may announce itself with an unsolicited query config
-		// response of tag zero" (AoEr11, section 3.2).
-		reason = &d.Announce
-		e.onAnnounce(now)
-	case h.Dst != e.path.local:
-		reason = &d.Destination
-	default:
-		return h, arg, true
-	}
-	*reason++
-	return h, nil, false
 }
 
 // judge tells what an answer says, by E, by status and by the length of the

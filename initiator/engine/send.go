@@ -103,6 +103,7 @@ func (e *Engine) transmit(now time.Duration, i int32) []byte {
 // that are not get lost.
 func (e *Engine) LinkChanged(now time.Duration, local frame.MAC, up, fits bool) {
 	e.path.local = local
+	e.publishPath()
 	e.setTrouble(now, SmallMTU, !fits)
 	was := e.trouble[LinkDown].on
 	e.setTrouble(now, LinkDown, !up)

@@ -92,10 +92,12 @@ type table struct {
 	free      []int32
 	freeHead  int
 	freeCount int
+
+	tags Tags // who is told what is outstanding, or nil
 }
 
-func newTable(n int, rnd rand.Source) table {
-	t := table{slots: make([]slot, n), free: make([]int32, n), bits: bits.Len(uint(n)) - 1}
+func newTable(n int, rnd rand.Source, tags Tags) table {
+	t := table{tags: tags, slots: make([]slot, n), free: make([]int32, n), bits: bits.Len(uint(n)) - 1}
 	t.genMask = 1<<(31-t.bits) - 1
 	for i := range t.slots {
 		t.slots[i].base = uint32(rnd.Uint64()) & t.genMask
@@ -122,6 +124,7 @@ func (t *table) take() int32 {
 func (t *table) release(i int32) {
 	s := &t.slots[i]
 	*s = slot{base: (s.base + s.count) & t.genMask}
+	t.publish(i)
 	t.free[(t.freeHead+t.freeCount)%len(t.free)] = i
 	t.freeCount++
 }
@@ -210,4 +213,5 @@ func (t *table) stamp(now time.Duration, i int32, b []byte, dst, src frame.MAC) 
 	}
 	s.sent[s.count%timesKept] = now
 	s.count++
+	t.publish(i)
 }

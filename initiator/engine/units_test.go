@@ -217,7 +217,7 @@ func TestFenceIndex(t *testing.T) {
 
 // TestTagsAroundTheEnd: generations wrap around without confusing anything.
 func TestTagsAroundTheEnd(t *testing.T) {
-	tb := newTable(8, rand.NewPCG(1, 1))
+	tb := newTable(8, rand.NewPCG(1, 1), nil)
 	tb.slots[1].base = tb.genMask
 	i := tb.take()
 	if i != 1 {
