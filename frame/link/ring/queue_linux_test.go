@@ -47,8 +47,17 @@ func (q *queue) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
 		if errno != unix.EAGAIN {
 			return 0, fmt.Errorf("recvmmsg: %w", errno)
 		}
-		if err := ppoll(&q.waiting, timeout); err != nil {
+		if timeout > 0 {
+			if err := q.alarm.set(q.alarm.now() + timeout); err != nil {
+				return 0, err
+			}
+		}
+		if err := ppoll(&q.waiting); err != nil {
 			return 0, err
+		}
+		if q.waiting[3].Revents != 0 {
+			q.alarm.rang()
+			return 0, nil
 		}
 	}
 }

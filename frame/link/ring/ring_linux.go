@@ -23,8 +23,9 @@ type Link struct {
 	rx      receiver
 	nic     *nic.Observer
 	index   int            // of the interface that the sockets are bound to
-	waiting [3]unix.PollFd // for ppoll: ring, wake-ups, changes of interfaces
-	calls   int            // of Recv, see lookEvery
+	waiting [4]unix.PollFd // for ppoll: ring, wake-ups, changes of interfaces, timer
+	alarm   alarm
+	calls   int // of Recv, see lookEvery
 
 	// fdMu keeps descriptors open while others than Recv use them: Send, Wake
 	// and Stats hold it for reading, Close for writing.
@@ -66,7 +67,7 @@ func Open(cfg Config) (_ *Link, err error) {
 	if cfg.Frames <= 0 {
 		cfg.Frames = DefaultFrames
 	}
-	l := &Link{name: cfg.Interface, tx: -1, wakeFD: -1, rx: receiver{fd: -1}}
+	l := &Link{name: cfg.Interface, tx: -1, wakeFD: -1, rx: receiver{fd: -1}, alarm: alarm{fd: -1}}
 	defer func() {
 		if err != nil {
 			l.release()
@@ -87,10 +88,14 @@ func Open(cfg Config) (_ *Link, err error) {
 	if l.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("ring: eventfd: %w", err)
 	}
-	l.waiting = [3]unix.PollFd{
+	if l.alarm, err = openAlarm(); err != nil {
+		return nil, err
+	}
+	l.waiting = [4]unix.PollFd{
 		{Fd: int32(l.rx.fd), Events: unix.POLLIN},
 		{Fd: int32(l.wakeFD), Events: unix.POLLIN},
 		{Fd: int32(l.nic.FD()), Events: unix.POLLIN},
+		{Fd: int32(l.alarm.fd), Events: unix.POLLIN},
 	}
 	return l, nil
 }
@@ -111,23 +116,26 @@ func (l *Link) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
 		}
 		return n, nil
 	}
-	end := time.Now().Add(timeout)
-	for left := timeout; ; {
-		n, done, err := l.sleep(bufs, left)
+	end := l.alarm.now() + timeout
+	for {
+		if timeout > 0 {
+			if err := l.alarm.set(end); err != nil {
+				return 0, err
+			}
+		}
+		n, done, err := l.sleep(bufs)
 		if n > 0 || done || err != nil {
 			return n, err
 		}
-		if timeout > 0 {
-			if left = time.Until(end); left <= 0 {
-				return 0, nil
-			}
+		if timeout > 0 && l.alarm.now() >= end {
+			return 0, nil
 		}
 	}
 }
 
 // sleep waits once, and is done when Recv has to return although there are no
 // frames.
-func (l *Link) sleep(bufs [][]byte, timeout time.Duration) (n int, done bool, err error) {
+func (l *Link) sleep(bufs [][]byte) (n int, done bool, err error) {
 	if !l.wake.CompareAndSwap(awake, asleep) {
 		l.wake.Store(awake) // it was pending
 		if l.closed.Load() {
@@ -135,7 +143,7 @@ func (l *Link) sleep(bufs [][]byte, timeout time.Duration) (n int, done bool, er
 		}
 		return 0, true, nil
 	}
-	err = ppoll(&l.waiting, timeout)
+	err = ppoll(&l.waiting)
 	woken := l.wake.Swap(awake) == pending
 	switch {
 	case l.closed.Load():
@@ -147,6 +155,9 @@ func (l *Link) sleep(bufs [][]byte, timeout time.Duration) (n int, done bool, er
 		// Whoever wrote it: a Wake whose write came late must not leave the
 		// eventfd readable, or no later ppoll would wait.
 		l.drainWake()
+	}
+	if l.waiting[3].Revents != 0 {
+		l.alarm.rang()
 	}
 	changed, err := l.heedSockets()
 	if err != nil {
@@ -282,6 +293,9 @@ func (l *Link) release() error {
 			}
 			*fd = -1
 		}
+	}
+	if e := l.alarm.close(); err == nil {
+		err = e
 	}
 	if l.nic != nil {
 		if e := l.nic.Close(); err == nil {

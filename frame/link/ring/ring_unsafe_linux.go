@@ -2,7 +2,6 @@ package ring
 
 import (
 	"encoding/binary"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -45,20 +44,11 @@ func sendmmsg(fd int, frames [][]byte) (int, unix.Errno) {
 	return int(sent), 0
 }
 
-// ppoll waits for at most timeout; negative means for ever. A signal, which the
-// Go runtime sends to its own threads, does not end the wait: "The Linux ppoll()
-// system call modifies its timeout argument" (ppoll(2), C library/kernel
-// differences), so that what is left of it can be waited for.
-func ppoll(fds *[3]unix.PollFd, timeout time.Duration) error {
-	var left unix.Timespec
-	var ts *unix.Timespec
-	if timeout >= 0 {
-		left = unix.NsecToTimespec(int64(timeout))
-		ts = &left
-	}
+// ppoll waits, without a timeout: see alarm. A signal, which the Go runtime sends
+// to its own threads, does not end the wait.
+func ppoll(fds *[4]unix.PollFd) error {
 	for {
-		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(len(fds)),
-			uintptr(unsafe.Pointer(ts)), 0, 0, 0)
+		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(len(fds)), 0, 0, 0, 0)
 		switch errno {
 		case 0:
 			return nil
