@@ -1,7 +1,7 @@
 // Command speed measures how fast this is next to what there is, and prints a
 // table of medians and ratios in Markdown:
 //
-//	go run ./cmd/internal/speed [-rounds 5] [-time 2s]
+//	go run ./cmd/internal/speed [-rounds 5] [-time 2s] [-only "depth 1"]
 //
 // Everything runs on hosts of its own (network namespaces joined by veth pairs
 // with MTU 9000, one for each target) and files on tmpfs, as root, in rounds: in each round
@@ -17,6 +17,8 @@
 //     retransmission or order, as a small C program would do it, against
 //     Debian's vblade and against `aoe serve`
 //   - aoe on vblade, aoe on aoe: `aoe bench` against the same
+//
+// Clients run on the first processor, targets on the others.
 //
 // It is no test: it judges nothing and fails only if something does not run.
 package main

@@ -21,7 +21,9 @@ func runEcho(ctx context.Context, b *bed, w workload, d time.Duration) (s sample
 		return sample{}, err
 	}
 	served := make(chan error, 1)
-	go func() { served <- echo.Serve(server, echo.Config{Reply: reply}) }() // ends when server is closed
+	go func() { // ends when server is closed
+		served <- onTargetProcessors(func() error { return echo.Serve(server, echo.Config{Reply: reply}) })
+	}()
 	defer func() {
 		err = errors.Join(err, server.Close(), <-served)
 	}()

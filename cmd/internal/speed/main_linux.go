@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -51,7 +53,13 @@ var workloads = []workload{
 func main() {
 	rounds := flag.Int("rounds", 5, "how often each contestant runs each workload")
 	length := flag.Duration("time", 2*time.Second, "how long each run takes")
+	only := flag.String("only", "", "run only the workloads whose name contains this, \"depth 1\"")
 	flag.Parse()
+	if err := pinClients(); err != nil {
+		fmt.Fprintln(os.Stderr, "speed:", err)
+		os.Exit(1)
+	}
+	workloads = slices.DeleteFunc(workloads, func(w workload) bool { return !strings.Contains(w.String()+",", *only) })
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := measure(ctx, os.Stdout, *rounds, *length); err != nil {

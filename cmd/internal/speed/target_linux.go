@@ -23,7 +23,7 @@ func startTarget(pair *veth.Pair, command []string) (*target, error) {
 	cmd.Stderr = os.Stderr
 	// A measurement that is killed takes its targets with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := pair.B.Do(cmd.Start); err != nil {
+	if err := pair.B.Do(func() error { return onTargetProcessors(cmd.Start) }); err != nil {
 		return nil, err
 	}
 	return &target{cmd, pair}, nil
