@@ -83,6 +83,7 @@ EXIT STATUS
 		},
 	}
 	c.flags(cmd.Flags())
+	cmd.AddCommand(newLabGuest())
 	return cmd
 }
 

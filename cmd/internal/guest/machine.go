@@ -1,0 +1,191 @@
+package guest
+
+import (
+	"bytes"
+	_ "embed" // init.sh
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"aoe/cmd/internal/guest/newc"
+	"aoe/frame"
+)
+
+// A Machine is one guest, what it does and what it is connected to. Script is
+// needed.
+type Machine struct {
+	// Script is what the guest's shell runs.
+	Script string
+	// MemoryBytes of the guest. Zero means DefaultMemory.
+	MemoryBytes int64
+	// MTU of the network. Zero means 9000.
+	MTU int
+	// Modules to load in addition to that of the network card. Modules that this
+	// kernel does not have are reported by Output.NoModule.
+	Modules []string
+	// Disks is the number of disks on the network, e1.1, e1.2 and so on. Zero
+	// means 1; negative means none.
+	Disks int
+	// DiskBytes is the size of each. Zero means 512 MiB.
+	DiskBytes int64
+	// Target serves them: "own", which is what empty means, or "vblade".
+	Target string
+	// KernelArgs are added to the kernel's command line.
+	KernelArgs string
+	// Timeout bounds the run. Zero means DefaultTimeout.
+	Timeout time.Duration
+	// Dir is where disks and archives are made, in a directory of their own. Empty
+	// means /dev/shm if there is one, else the directory for temporary files.
+	Dir string
+	// Serial gets what the guest prints from when the script begins, as it prints
+	// it. Nil drops it.
+	Serial io.Writer
+	// Watch is called with every line of the guest's, by one goroutine, and may
+	// use the Control until it returns. Nil watches nothing.
+	Watch func(line string, c *Control)
+}
+
+// Defaults of Machine.
+const (
+	DefaultMemory  = 128 << 20
+	DefaultMTU     = 9000
+	DefaultDisk    = 512 << 20
+	DefaultTimeout = 5 * time.Minute
+)
+
+func (m Machine) withDefaults() (Machine, error) {
+	if m.MemoryBytes == 0 {
+		m.MemoryBytes = DefaultMemory
+	}
+	if m.MTU == 0 {
+		m.MTU = DefaultMTU
+	}
+	if m.Disks == 0 {
+		m.Disks = 1
+	}
+	if m.DiskBytes == 0 {
+		m.DiskBytes = DefaultDisk
+	}
+	if m.Target == "" {
+		m.Target = "own"
+	}
+	if m.Timeout == 0 {
+		m.Timeout = DefaultTimeout
+	}
+	switch {
+	case m.MemoryBytes < 64<<20:
+		return m, fmt.Errorf("guest: %d bytes of memory: a kernel of Debian's needs 64M to start", m.MemoryBytes)
+	case m.DiskBytes < 0 || m.DiskBytes%4096 != 0:
+		return m, fmt.Errorf("guest: a disk of %d bytes: want a multiple of 4096", m.DiskBytes)
+	case m.Target != "own" && m.Target != "vblade":
+		return m, fmt.Errorf("guest: there is no target %q: want own or vblade", m.Target)
+	case m.Disks > 16:
+		return m, fmt.Errorf("guest: %d disks: want 16 at most", m.Disks)
+	}
+	return m, nil
+}
+
+// diskAddr is the address of the i-th disk, from zero.
+func diskAddr(i int) frame.Addr { return frame.Addr{Shelf: 1, Slot: uint8(i + 1)} }
+
+// An Output is how a run ended.
+type Output struct {
+	End    End
+	Status int           // the script's, if it ended
+	Took   time.Duration // from the start of the script
+	Serial []byte        // all that the guest printed
+	// NoModule names the modules that were asked for and that the kernel does not
+	// have.
+	NoModule []string
+}
+
+// An End is the way in which a guest ended.
+type End string
+
+// The ends.
+const (
+	Exited   End = "exit"    // the script ended
+	Panicked End = "panic"   // the kernel gave up
+	TimedOut End = "timeout" // nothing of this kind within Machine.Timeout
+	Stopped  End = "stopped" // by Control.Stop
+	Vanished End = "gone"    // QEMU ended, and nobody knows why
+)
+
+// netModules are those of the card that QEMU gives the guest.
+var netModules = []string{"virtio_pci", "virtio_net"}
+
+//go:embed init.sh
+var initScript []byte
+
+// archive makes the guest's file system.
+func (k *Kernel) archive(m Machine) (data []byte, missing []string, err error) {
+	load := func(name string) (*module, error) {
+		path, ok := k.modules[name]
+		if !ok {
+			return nil, nil
+		}
+		return readModule(path)
+	}
+	order, missing, err := loadOrder(slices.Concat(netModules, m.Modules), load)
+	if err != nil {
+		return nil, nil, err
+	}
+	// virtio_pci is built in some kernels: then there is no such file.
+	missing = slices.DeleteFunc(missing, func(name string) bool { return slices.Contains(netModules, name) })
+
+	var disks []string
+	for i := range max(m.Disks, 0) {
+		disks = append(disks, diskAddr(i).String())
+	}
+	env := fmt.Sprintf("export AOE_INTERFACE=eth0 AOE_MTU=%d AOE_DISKS='%s'\n", m.MTU, strings.Join(disks, " "))
+
+	var b bytes.Buffer
+	w := newc.NewWriter(&b)
+	var names strings.Builder
+	for _, mod := range order {
+		names.WriteString(mod.name + "\n")
+	}
+	for _, dir := range []string{"bin", "dev", "modules"} {
+		err = firstError(err, w.Dir(dir, 0o755))
+	}
+	// The kernel opens it before there is a devtmpfs.
+	err = firstError(err, w.CharDevice("dev/console", 0o600, 5, 1))
+	err = firstError(err, w.File("init", 0o755, initScript))
+	err = firstError(err, w.File("bin/busybox", 0o755, k.busybox))
+	err = firstError(err, w.File("bin/aoe", 0o755, k.aoe))
+	err = firstError(err, w.File("job", 0o755, []byte(m.Script)))
+	err = firstError(err, w.File("job.env", 0o644, []byte(env)))
+	err = firstError(err, w.File("modules/load", 0o644, []byte(names.String())))
+	for _, mod := range order {
+		err = firstError(err, w.File("modules/"+mod.name+".ko", 0o644, mod.data))
+	}
+	return b.Bytes(), missing, firstError(err, w.Close())
+}
+
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// qemuArgs is QEMU's command line. The serial port is its standard input and
+// output, and dir has room for a socket.
+func (m Machine) qemuArgs(image, archive, tap, qmp string) []string {
+	return []string{
+		"-nodefaults", "-M", "q35,usb=off", "-accel", "tcg", "-cpu", "max", "-smp", "1",
+		"-m", fmt.Sprintf("%dK", m.MemoryBytes>>10), "-display", "none", "-no-reboot",
+		"-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial",
+		"-qmp", "unix:" + qmp + ",server=on,wait=off",
+		"-netdev", "tap,id=n0,script=no,downscript=no,ifname=" + tap,
+		"-device", "virtio-net-pci,netdev=n0,romfile=,mac=" + guestMAC.String(),
+		"-kernel", image, "-initrd", archive,
+		"-append", "console=ttyS0 rdinit=/init panic=-1 mitigations=off nokaslr no_timer_check " +
+			"random.trust_cpu=on net.ifnames=0 printk.devkmsg=on sysrq_always_enabled " + m.KernelArgs,
+	}
+}
+
+// guestMAC is the address of the guest's eth0.
+var guestMAC = frame.MAC{0x02, 0, 0, 0, 0x01, 0x01}

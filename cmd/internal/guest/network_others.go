@@ -1,0 +1,30 @@
+//go:build !linux
+
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"aoe/frame/link"
+	"aoe/frame/link/veth"
+)
+
+// errLinuxOnly is what Missing says before anything here is called.
+var errLinuxOnly = fmt.Errorf("guest: runs on linux/amd64 only: %w", errors.ErrUnsupported)
+
+func lockDir(string) (io.Closer, error) { return nil, errLinuxOnly }
+
+const tapName = "tap0"
+
+const (
+	targetHost = iota
+	floodHost
+	guestHost
+)
+
+type network struct{ *veth.Bridge }
+
+func newNetwork(int) (network, error)       { return network{}, errLinuxOnly }
+func (network) open(int) (link.Link, error) { return nil, errLinuxOnly }

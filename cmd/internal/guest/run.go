@@ -1,0 +1,217 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"aoe/frame/link/veth"
+)
+
+// Run boots the machine, waits until it has ended and removes all that was made
+// for it. The error is about what is around the guest; how the guest itself fared
+// is in the Output.
+func (k *Kernel) Run(ctx context.Context, m Machine) (out *Output, err error) {
+	m, err = m.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(m.parentDir(), "aoe-guest-*")
+	if err != nil {
+		return nil, fmt.Errorf("guest: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	archive, missing, err := k.archive(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "initrd"), archive, 0o600); err != nil {
+		return nil, fmt.Errorf("guest: %w", err)
+	}
+	paths, err := makeDisks(dir, m.Disks, m.DiskBytes)
+	if err != nil {
+		return nil, err
+	}
+	n, err := newNetwork(m.MTU)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	disks, err := serve(n, m.Target, paths)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, disks.close()) }()
+
+	c := &Control{net: n, disks: disks, qmpPath: filepath.Join(dir, "qmp")}
+	defer func() { err = errors.Join(err, c.endFloods()) }()
+	out, err = c.boot(ctx, m, m.qemuArgs(k.image, filepath.Join(dir, "initrd"), tapName, c.qmpPath))
+	if out != nil {
+		out.NoModule = missing
+	}
+	return out, err
+}
+
+func (m Machine) parentDir() string {
+	if m.Dir != "" {
+		return m.Dir
+	}
+	// Memory, so that the target is never what is slow.
+	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
+		return "/dev/shm"
+	}
+	return os.TempDir()
+}
+
+// A Control acts on a guest that runs. Its methods are for Machine.Watch.
+type Control struct {
+	net     network
+	disks   served
+	qmpPath string
+	keys    io.Writer // the serial port's input
+	stop    func()
+	floods  []*flood
+
+	mu      sync.Mutex
+	stopped bool
+}
+
+// Stop ends the guest at once.
+func (c *Control) Stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	c.stop()
+}
+
+func (c *Control) wasStopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
+}
+
+// Silence makes the i-th disk's target fall silent for good.
+func (c *Control) Silence(i int) error { return c.disks.silence(diskAddr(i)) }
+
+// killAfter is what timeout(1) grants QEMU to end when asked to.
+const killAfter = 5 * time.Second
+
+// boot runs QEMU and follows its serial port. QEMU runs beneath timeout(1), which
+// ends it also when this process was killed.
+func (c *Control) boot(ctx context.Context, m Machine, args []string) (*Output, error) {
+	args = append([]string{
+		"-k", seconds(killAfter), seconds(m.Timeout + time.Minute), "qemu-system-x86_64",
+	}, args...)
+	cmd := c.net.Hosts[guestHost].Command("timeout", args...)
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("guest: %w", err)
+	}
+	serial, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("guest: %w", err)
+	}
+	c.keys = in
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("guest: start QEMU: %w", err)
+	}
+	ended := make(chan struct{})
+	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
+	defer cancel()
+	c.stop = cancel
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends with QEMU
+		select {
+		case <-ctx.Done():
+			end(cmd)
+		case <-ended:
+		}
+	})
+	out := &Output{End: Vanished}
+	err = c.follow(serial, m, out)
+	_ = cmd.Wait() // what QEMU's status says, the serial port said better
+	close(ended)
+	wg.Wait()
+	switch {
+	case err != nil:
+		return out, err
+	case out.End != Vanished:
+	case c.wasStopped():
+		out.End = Stopped
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		out.End = TimedOut
+	case ctx.Err() != nil:
+		return out, ctx.Err()
+	case complaints.Len() > 0:
+		return out, fmt.Errorf("guest: QEMU: %s", bytes.TrimSpace(complaints.Bytes()))
+	}
+	return out, nil
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(d/time.Second)) + "s" }
+
+// end asks timeout(1) to end, which passes that on to QEMU.
+func end(cmd *veth.Cmd) {
+	_ = cmd.Process.Signal(os.Interrupt) // gone already: all the better
+}
+
+// maxSerial bounds the log of a guest that does nothing but complain.
+const maxSerial = 8 << 20
+
+// follow reads the serial port to its end and notes what the lines tell.
+func (c *Control) follow(serial io.Reader, m Machine, out *Output) error {
+	var began time.Time
+	for lines := newLines(serial); ; {
+		line, err := lines.next()
+		if line != "" || err == nil {
+			if len(out.Serial) < maxSerial {
+				out.Serial = append(append(out.Serial, line...), '\n')
+			}
+			if m.Serial != nil && !began.IsZero() {
+				if _, err := io.WriteString(m.Serial, line+"\n"); err != nil {
+					c.Stop()
+					return fmt.Errorf("guest: %w", err)
+				}
+			}
+			switch said, ok := Said(line); {
+			case ok && said == "begins":
+				began = time.Now()
+			case ok && strings.HasPrefix(said, "exit status "):
+				if n, err := strconv.Atoi(said[len("exit status "):]); err == nil {
+					out.End, out.Status, out.Took = Exited, n, time.Since(began)
+				}
+			case strings.Contains(line, "Kernel panic - not syncing") && out.End == Vanished:
+				out.End, out.Took = Panicked, time.Since(began)
+			}
+			if m.Watch != nil {
+				m.Watch(line, c)
+			}
+		}
+		if err != nil { // the end: QEMU has closed the port
+			if out.Took == 0 && !began.IsZero() {
+				out.Took = time.Since(began)
+			}
+			return nil
+		}
+	}
+}
+
+// Said is what the guest's own programs said in a line of the kernel's log:
+// "[   12.345678] guest: begins" is "begins".
+func Said(line string) (said string, ok bool) {
+	_, rest, ok := strings.Cut(line, "] guest: ")
+	if !ok || !strings.HasPrefix(line, "[") {
+		return "", false
+	}
+	return rest, true
+}
