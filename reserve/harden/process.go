@@ -1,0 +1,200 @@
+package harden
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// A Config says how to treat failures. The zero value goes on.
+type Config struct {
+	// Strict makes every failed step an error.
+	Strict bool
+}
+
+// A Process is this process on its way to being sealed.
+type Process struct {
+	sys    system
+	strict bool
+
+	mu       sync.Mutex
+	steps    Steps
+	realTime int    // threads that were made so
+	swept    uint64 // heapAllocated at the last collection
+}
+
+// Begin takes the step that has to come before all others: every thread of the
+// process, those of the runtime included, must be one that memory reclaim does
+// not wait for. The flag is a thread's, inherited by the threads that it makes
+// and kept by execve, so it is set on one thread which then executes the program
+// again, with the same arguments. In that process Begin looks at all threads.
+func Begin(cfg Config) (*Process, error) { return begin(cfg, realSystem()) }
+
+func begin(cfg Config, sys system) (*Process, error) {
+	p := &Process{sys: sys, strict: cfg.Strict}
+	if !sys.executed() {
+		return p, p.note(IOFlusher, "", sys.execAsIOFlusher())
+	}
+	n, err := p.checkThreads()
+	return p, p.note(IOFlusher, fmt.Sprintf("on all %d threads", n), err)
+}
+
+// checkThreads returns how many threads there are, and an error if one of them
+// is not an I/O flusher.
+func (p *Process) checkThreads() (int, error) {
+	threads, err := p.sys.threads()
+	if err != nil {
+		return 0, err
+	}
+	var without []int
+	for _, t := range threads {
+		if !t.ioFlusher {
+			without = append(without, t.id)
+		}
+	}
+	if len(without) > 0 {
+		return 0, fmt.Errorf("%d of %d threads have not got the flag: %v", len(without), len(threads), without)
+	}
+	return len(threads), nil
+}
+
+// note records an outcome. A failure is returned if it is to be one.
+func (p *Process) note(name, did string, err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.noteLocked(name, did, err)
+}
+
+func (p *Process) noteLocked(name, did string, err error) error {
+	s := Step{Name: name, Did: did, err: err}
+	if err != nil {
+		s.Did, s.Failure = "", err.Error()
+		s.Costs, s.Remedy = consequences[name].costs, consequences[name].remedy
+		var r remedied
+		if errors.As(err, &r) {
+			s.Remedy = r.remedy
+		}
+	}
+	for i := range p.steps {
+		if p.steps[i].Name == name { // a thread later than the first, or a check again
+			if p.steps[i].Failure == "" {
+				p.steps[i] = s
+			}
+			return p.failure(s)
+		}
+	}
+	p.steps = append(p.steps, s)
+	return p.failure(s)
+}
+
+func (p *Process) failure(s Step) error {
+	if p.strict {
+		return s.Err()
+	}
+	return nil
+}
+
+// remedied is an error that knows better than the table what to do.
+type remedied struct {
+	error
+	remedy string
+}
+
+// Steps are the outcomes so far.
+func (p *Process) Steps() Steps {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append(Steps(nil), p.steps...)
+}
+
+// oomNever is the score of a process that the kernel never kills for memory.
+const oomNever = -1000
+
+// Prepare takes the steps that need nothing of the disk.
+func (p *Process) Prepare() error {
+	err := p.note(OOMScore, fmt.Sprintf("oom_score_adj %d", oomNever), p.sys.setOOMScore(oomNever))
+	did, bad := p.checkMinFree()
+	err = errors.Join(err, p.note(MinFree, did, bad))
+	bad = p.sys.makeThreads(spareThreads)
+	return errors.Join(err, p.note(Threads, fmt.Sprintf("%d made ahead", spareThreads), bad))
+}
+
+// spareThreads is how many threads the runtime has before there is no memory for
+// another: it starts one whenever a goroutine stays in a system call while others
+// could run, and never ends them. The I/O threads themselves are made when the
+// disk is attached; these are for the goroutines around them: status, watching,
+// sockets that are waited for.
+const spareThreads = 8
+
+// checkMinFree: the kernel keeps vm.min_free_kbytes for who may not wait, as a
+// driver that fills its receive ring. With 16384 seven of seven runs of a
+// 384 MiB guest survived; a smaller machine gets the same share, 1/24, and
+// at least 4 MiB, below which a ring at MTU 9000 is not refilled once.
+func (p *Process) checkMinFree() (string, error) {
+	now, err := p.sys.minFree()
+	if err != nil {
+		return "", err
+	}
+	total, err := p.sys.total()
+	if err != nil {
+		return "", err
+	}
+	want := min(max(total/24, 4<<20), 16<<20)
+	if now < want {
+		return "", remedied{
+			fmt.Errorf("vm.min_free_kbytes is %d: want at least %d here", now>>10, want>>10),
+			fmt.Sprintf("sysctl -w vm.min_free_kbytes=%d (this is the whole machine's, so it is not changed for you)", want>>10),
+		}
+	}
+	return fmt.Sprintf("vm.min_free_kbytes is %d, %d are enough here", now>>10, want>>10), nil
+}
+
+// OnThread is called on every thread that does I/O for the disk, as it starts:
+// one that is scheduled in real time, and therefore may use half of the memory
+// that is left when everybody else has to wait. The error is nil unless Strict.
+func (p *Process) OnThread() error {
+	bad := p.sys.setRealTime()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if bad == nil {
+		p.realTime++
+	}
+	return p.noteLocked(RealTime, fmt.Sprintf("SCHED_RR, priority 1, on %d threads", p.realTime), bad)
+}
+
+// heapSpare is what the heap has left when the collector is switched off: for
+// the answers to `aoe stat` and the like, until Housekeep collects.
+const heapSpare = 4 << 20
+
+// Seal ends start-up. rehearse uses every path once: what is made at the first
+// use is made then. The rest is for the pages to stay: the heap gets room and
+// is collected, the collector ends, all pages are locked.
+func (p *Process) Seal(rehearse func() error) error {
+	err := p.note(Warm, "reads, writes, flushes, retransmissions", rehearse())
+	p.sys.collect(heapSpare)
+	p.swept = p.sys.heapAllocated()
+	err = errors.Join(err, p.note(Heap, fmt.Sprintf("%d MiB to spare, collected, collector off", heapSpare>>20), nil))
+	locked, sparse, bad := p.lockMemory()
+	err = errors.Join(err, p.note(Lock, fmt.Sprintf("%.1f MiB, and %.1f MiB that were never touched as soon as they are", mib(locked), mib(sparse)), bad))
+	if p.Steps().Done(IOFlusher) { // the threads that were made since must have it, too
+		n, bad := p.checkThreads()
+		err = errors.Join(err, p.note(IOFlusher, fmt.Sprintf("on all %d threads", n), bad))
+	}
+	return err
+}
+
+func mib(n uintptr) float64 { return float64(n) / (1 << 20) }
+
+// Housekeep collects the heap when half of what it had to spare is used up. It
+// is to be called when memory is plentiful, and by a goroutine that does no I/O.
+func (p *Process) Housekeep() (collected bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.sys.heapAllocated()
+	if now-p.swept < heapSpare/2 {
+		return false
+	}
+	p.sys.collect(0)
+	p.swept = now
+	return true
+}

@@ -1,0 +1,309 @@
+package harden
+
+import (
+	"errors"
+	"fmt"
+
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A fake is a machine whose every answer can be set. calls is what it was asked
+// for, in order.
+type fake struct {
+	calls []string
+	fails map[string]error
+
+	wasExecuted bool
+	all         []thread
+	free, ram   int64
+	maps        []mapping
+	inMemory    map[uintptr]bool // chunks
+	allocated   uint64
+}
+
+// sound is a machine on which every step succeeds.
+func sound() *fake {
+	return &fake{
+		fails: map[string]error{}, wasExecuted: true, all: []thread{{1, true}, {2, true}},
+		free: 64 << 20, ram: 1 << 30, inMemory: map[uintptr]bool{},
+	}
+}
+
+func (f *fake) call(format string, a ...any) error {
+	s := fmt.Sprintf(format, a...)
+	f.calls = append(f.calls, s)
+	name, _, _ := strings.Cut(s, " ")
+	return f.fails[name]
+}
+
+func (f *fake) execAsIOFlusher() error     { return f.call("exec") }
+func (f *fake) executed() bool             { return f.wasExecuted }
+func (f *fake) threads() ([]thread, error) { return f.all, f.call("threads") }
+func (f *fake) makeThreads(n int) error    { return f.call("make %d", n) }
+func (f *fake) setRealTime() error         { return f.call("realtime") }
+func (f *fake) setOOMScore(n int) error    { return f.call("oom %d", n) }
+func (f *fake) minFree() (int64, error)    { return f.free, f.call("minfree") }
+func (f *fake) total() (int64, error)      { return f.ram, f.call("total") }
+func (f *fake) collect(n int)              { _ = f.call("collect %d", n) }
+func (f *fake) heapAllocated() uint64      { return f.allocated }
+func (f *fake) lockFuture() error          { return f.call("future") }
+func (f *fake) unlock() error              { return f.call("unlock") }
+func (f *fake) mappings() ([]mapping, error) {
+	return f.maps, f.call("maps")
+}
+
+func (f *fake) resident(start, _ uintptr) (bool, error) {
+	return f.inMemory[start], f.fails["resident"]
+}
+
+func (f *fake) lock(start, n uintptr, onFault bool) error {
+	return f.call("lock %x+%x onfault=%v", start, n, onFault)
+}
+
+// through takes all steps.
+func through(cfg Config, f *fake, rehearse func() error) (*Process, error) {
+	p, err := begin(cfg, f)
+	if err != nil {
+		return p, err
+	}
+	if err := p.Prepare(); err != nil {
+		return p, err
+	}
+	if err := p.OnThread(); err != nil {
+		return p, err
+	}
+	return p, p.Seal(rehearse)
+}
+
+func fine() error { return nil }
+
+var allSteps = []string{IOFlusher, OOMScore, MinFree, Threads, RealTime, Warm, Heap, Lock}
+
+func names(s Steps) (all []string) {
+	for _, step := range s {
+		all = append(all, step.Name)
+	}
+	return all
+}
+
+// TestStepsInTheirOrder: the order is the contract.
+func TestStepsInTheirOrder(t *testing.T) {
+	f := sound()
+	f.maps = []mapping{{start: 0x1000, end: 0x3000, accessible: true}}
+	p, err := through(Config{Strict: true}, f, func() error { return f.call("rehearse") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"threads", "oom -1000", "minfree", "total", "make 8", "realtime", "rehearse", "collect 4194304",
+		"future", "maps", "lock 1000+2000 onfault=false", "threads",
+	}
+	if !slices.Equal(f.calls, want) {
+		t.Errorf("asked for\n%q, want\n%q", f.calls, want)
+	}
+	if got := names(p.Steps()); !slices.Equal(got, allSteps) || len(p.Steps().Failed()) > 0 {
+		t.Errorf("steps %q, %q failed", got, names(p.Steps().Failed()))
+	}
+}
+
+// TestEveryFailureSaysWhatItCostsAndHowToMendIt, and is an error only if strict.
+func TestEveryFailureSaysWhatItCostsAndHowToMendIt(t *testing.T) {
+	broken := errors.New("broken on purpose")
+	for _, row := range []struct {
+		step, says string
+		set        func(*fake)
+	}{
+		{IOFlusher, "broken on purpose", func(f *fake) { f.wasExecuted, f.fails["exec"] = false, broken }},
+		{IOFlusher, "broken on purpose", func(f *fake) { f.fails["threads"] = broken }},
+		{IOFlusher, "1 of 3 threads have not got the flag: [7]", func(f *fake) { f.all = append(f.all, thread{7, false}) }},
+		{OOMScore, "permission denied", func(f *fake) { f.fails["oom"] = errors.New("permission denied") }},
+		{MinFree, "broken on purpose", func(f *fake) { f.fails["minfree"] = broken }},
+		{MinFree, "broken on purpose", func(f *fake) { f.fails["total"] = broken }},
+		{MinFree, "vm.min_free_kbytes is 1024: want at least 16384", func(f *fake) { f.free = 1 << 20 }},
+		{Threads, "broken on purpose", func(f *fake) { f.fails["make"] = broken }},
+		{RealTime, "broken on purpose", func(f *fake) { f.fails["realtime"] = broken }},
+		{Warm, "no answer", func(f *fake) { f.fails["rehearse"] = errors.New("no answer") }},
+		{Lock, "broken on purpose", func(f *fake) { f.fails["future"] = broken }},
+		{Lock, "broken on purpose", func(f *fake) { f.fails["maps"] = broken }},
+		{Lock, "broken on purpose", func(f *fake) { f.fails["lock"] = broken }},
+		{Lock, "broken on purpose", func(f *fake) { f.fails["resident"] = broken }},
+	} {
+		t.Run(row.step+" "+row.says, func(t *testing.T) {
+			build := func() *fake {
+				f := sound()
+				f.maps = []mapping{{start: 0, end: 3 * lockChunk, accessible: true, anonymous: true}}
+				row.set(f)
+				return f
+			}
+			f := build()
+			p, err := through(Config{}, f, func() error { return f.call("rehearse") })
+			if err != nil {
+				t.Fatalf("not strict, and yet %v", err)
+			}
+			if got := names(p.Steps()); !slices.Equal(got, allSteps) {
+				t.Errorf("steps %q", got)
+			}
+			failed := p.Steps().Failed()
+			if len(failed) != 1 || failed[0].Name != row.step || !strings.Contains(failed[0].Failure, row.says) ||
+				failed[0].Costs == "" || failed[0].Remedy == "" || failed[0].Did != "" {
+				t.Errorf("failed: %+v", failed)
+			}
+			if row.step == Lock && row.says == "broken on purpose" && f.fails["future"] == nil && f.calls[len(f.calls)-2] != "unlock" {
+				t.Errorf("half a lock was left: %q", f.calls)
+			}
+			f = build()
+			if _, err := through(Config{Strict: true}, f, func() error { return f.call("rehearse") }); err == nil ||
+				!strings.Contains(err.Error(), row.says) || !strings.Contains(err.Error(), failed[0].Remedy) {
+				t.Errorf("strict: %v", err)
+			}
+		})
+	}
+}
+
+// TestThreadMadeLaterWithoutTheFlag is found when the process is sealed.
+func TestThreadMadeLaterWithoutTheFlag(t *testing.T) {
+	f := sound()
+	p, err := begin(Config{Strict: true}, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.all = append(f.all, thread{9, false})
+	if err := p.Seal(fine); err == nil || p.Steps().Done(IOFlusher) {
+		t.Errorf("sealed with a thread that reclaim waits for: %v", err)
+	}
+}
+
+// TestOneThreadOfManyIsNotRealTime: the failure is not forgotten for the others.
+func TestOneThreadOfManyIsNotRealTime(t *testing.T) {
+	f := sound()
+	p, err := begin(Config{}, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []error{nil, errors.New("no"), nil} {
+		f.fails["realtime"] = bad
+		if err := p.OnThread(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.Steps().Done(RealTime) {
+		t.Errorf("%+v", p.Steps())
+	}
+}
+
+// TestMinFreeGrowsWithTheMachine up to a bound: the golden values.
+func TestMinFreeGrowsWithTheMachine(t *testing.T) {
+	for _, row := range []struct{ ram, enough int64 }{
+		{64 << 20, 4 << 20}, {96 << 20, 4 << 20}, {384 << 20, 16 << 20}, {64 << 30, 16 << 20},
+	} {
+		for _, free := range []int64{row.enough, row.enough - 1024} {
+			f := sound()
+			f.free, f.ram = free, row.ram
+			p := &Process{sys: f}
+			if _, err := p.checkMinFree(); (err == nil) != (free == row.enough) {
+				t.Errorf("%d MiB with %d KiB free: %v", row.ram>>20, free>>10, err)
+			}
+		}
+	}
+}
+
+// TestLockBringsInWhatIsUsed, leaves tables that never were to their first touch,
+// and does not lock what has no memory.
+func TestLockBringsInWhatIsUsed(t *testing.T) {
+	const mib = lockChunk
+	f := sound()
+	f.maps = []mapping{
+		{start: 16 * mib, end: 17 * mib, accessible: true},                              // text
+		{start: 32 * mib, end: 36*mib + 4096, accessible: true},                         // a large file: all of it
+		{start: 64*mib - 8192, end: 66*mib + 4096, accessible: true, anonymous: true},   // data, partly used
+		{start: 96 * mib, end: 160 * mib, anonymous: true},                              // reserved addresses
+		{start: 200 * mib, end: 200*mib + 4096, accessible: true, anonymous: true},      // small: not asked
+		{start: 300 * mib, end: 300*mib + 8192, accessible: true, special: true},        // vvar
+		{start: 400*mib + 4096, end: 402*mib + 4096, accessible: true, anonymous: true}, // taken away
+		{start: 500 * mib, end: 500*mib + 4096, accessible: true, anonymous: true},      // after it
+	}
+	f.inMemory = map[uintptr]bool{64 * mib: true}
+	gone := &goneAt{f, 400*mib + 4096}
+	p := &Process{sys: gone}
+	locked, sparse, err := p.lockMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"future", "maps",
+		"lock 1000000+100000 onfault=false",
+		"lock 2000000+401000 onfault=false",
+		"lock 3ffe000+2000 onfault=true", "lock 4000000+100000 onfault=false",
+		"lock 4100000+100000 onfault=true", "lock 4200000+1000 onfault=true",
+		"lock c800000+1000 onfault=false",
+		"lock 1f400000+1000 onfault=false",
+	}
+	if !slices.Equal(f.calls, want) {
+		t.Errorf("asked for\n%q, want\n%q", f.calls, want)
+	}
+	if locked != mib+4*mib+4096+mib+4096+4096 || sparse != 8192+mib+4096 {
+		t.Errorf("%d bytes locked, %d sparse", locked, sparse)
+	}
+}
+
+// goneAt is a machine from which a mapping vanished since it was listed.
+type goneAt struct {
+	*fake
+	at uintptr
+}
+
+func (g *goneAt) resident(start, n uintptr) (bool, error) {
+	if start == g.at {
+		return false, errGone
+	}
+	return g.fake.resident(start, n)
+}
+
+// TestHousekeepCollectsWhenHalfIsUsed, and not before.
+func TestHousekeepCollectsWhenHalfIsUsed(t *testing.T) {
+	f := sound()
+	f.allocated = 1 << 30
+	p, err := through(Config{}, f, fine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.calls = nil
+	for _, row := range []struct {
+		more uint64
+		want bool
+	}{{heapSpare/2 - 1, false}, {1, true}, {heapSpare/2 - 1, false}, {1, true}} {
+		f.allocated += row.more
+		if got := p.Housekeep(); got != row.want {
+			t.Errorf("at %d: collected %v", f.allocated, got)
+		}
+	}
+	if !slices.Equal(f.calls, []string{"collect 0", "collect 0"}) {
+		t.Errorf("%q", f.calls)
+	}
+}
+
+// TestStepsPrint: a line a step, and what to do below a failed one.
+func TestStepsPrint(t *testing.T) {
+	f := sound()
+	f.fails["future"] = errors.New("mlockall: operation not permitted")
+	p, err := through(Config{}, f, fine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	n, err := p.Steps().WriteTo(&b)
+	if err != nil || n != int64(b.Len()) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	for _, want := range []string{"io-flusher  done    on all 2 threads\n", "lock        FAILED  mlockall: operation not permitted\n",
+		"without it this process may be swapped out", "to mend it: CAP_IPC_LOCK"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
+	}
+	if strings.Count(b.String(), "\n") != len(allSteps)+2 {
+		t.Errorf("\n%s", b.String())
+	}
+}
