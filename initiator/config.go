@@ -50,6 +50,11 @@ type Config struct {
 	// LockThread gives the disk's loop a thread of its own.
 	LockThread bool
 
+	// OnThread, if not nil, is called on the thread of the disk's loop before
+	// anything else is done there: to make it a real-time thread, for
+	// instance. The thread is then the loop's own, and ends with it.
+	OnThread func()
+
 	// FailNormal is reserve.Config.FailNormal: ordinary allocation fails when
 	// it says so. For tests and drills. Nil means never.
 	FailNormal func() bool
@@ -82,6 +87,34 @@ type Config struct {
 	// Rand makes the tags unpredictable (H22). Nil means a generator seeded by
 	// the system.
 	Rand rand.Source
+
+	// Tags are told which tags are outstanding, so that the kernel can drop
+	// other frames: a guard.Table, whose filter the link has. Nil tells nobody.
+	Tags Tags
+
+	// Pulse is told by the loop that it works, and whether memory is short: a
+	// guard.Pulse. Nil tells nobody.
+	Pulse Pulse
+}
+
+// Tags are what Config.Tags is: see [engine.Tags].
+type Tags interface {
+	engine.Tags
+
+	// Ask is called before the disk is looked for: until SetPath, any answer
+	// of its address is wanted.
+	Ask()
+}
+
+// A Pulse is what Config.Pulse is. Its methods are called by the disk's loop:
+// they must not block or allocate.
+type Pulse interface {
+	// Beat is called after each turn, when everything is received and sent.
+	// short tells that the disk has had to do with reserved memory.
+	Beat(short bool)
+
+	// Interval is the longest time between two calls that is wanted.
+	Interval() time.Duration
 }
 
 // The defaults of Config.
@@ -172,5 +205,6 @@ func (c Config) engineConfig() engine.Config {
 		Overtake:  c.Overtake,
 		Probe:     c.Probe,
 		Rand:      c.Rand,
+		Tags:      c.Tags,
 	}
 }

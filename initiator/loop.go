@@ -13,7 +13,13 @@ import (
 // too, and sends everything in one batch.
 func (d *Disk) run() {
 	defer close(d.loopEnded)
-	if d.cfg.LockThread {
+	switch {
+	case d.cfg.OnThread != nil:
+		// Never unlocked: what was done to the thread must not be
+		// inherited by whoever would run on it next.
+		runtime.LockOSThread()
+		d.cfg.OnThread()
+	case d.cfg.LockThread:
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
@@ -50,10 +56,14 @@ func (d *Disk) sleep() time.Duration {
 	if !d.inbox.goingToSleep() {
 		return 0
 	}
-	if deadline == engine.Never {
-		return -1
+	wait := time.Duration(-1)
+	if deadline != engine.Never {
+		wait = max(deadline-d.now(), 0)
 	}
-	return max(deadline-d.now(), 0)
+	if d.cfg.Pulse != nil && (wait < 0 || wait > d.cfg.Pulse.Interval()) {
+		wait = d.cfg.Pulse.Interval()
+	}
+	return wait
 }
 
 // receive keeps a frame by exchange if it answers a request, and frees it at
@@ -82,6 +92,11 @@ func (d *Disk) turn(now time.Duration) (closing bool) {
 		d.sectors.Store(s)
 	}
 	d.send(now)
+	if d.cfg.Pulse != nil {
+		// A reserve in crunch that nobody uses says nothing: it stays so until
+		// there is something to do.
+		d.cfg.Pulse.Beat(d.stocked < d.plan.Want && !d.engine.Idle())
+	}
 	if c.snapshot {
 		d.takeSnapshot()
 	}

@@ -33,6 +33,9 @@ func Open(ctx context.Context, cfg Config) (*Disk, error) {
 		ctx, cancel = context.WithTimeout(ctx, OpenTime)
 		defer cancel()
 	}
+	if cfg.Tags != nil {
+		cfg.Tags.Ask()
+	}
 	a := newAsker(cfg.Link)
 	target, id, data, err := a.look(ctx, cfg)
 	if err != nil {

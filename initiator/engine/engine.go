@@ -158,6 +158,9 @@ func (e *Engine) retire(now time.Duration, i int32) {
 	e.table.release(i)
 }
 
+// Idle reports whether there is no unfinished request.
+func (e *Engine) Idle() bool { return e.all.head == nil }
+
 // outstanding reports whether an answer is waited for.
 func (e *Engine) outstanding() bool {
 	return e.inFlight > 0 || e.lost.head != 0 || e.control.slot != 0

@@ -39,15 +39,11 @@ func As(kind, ifname string) (link.Link, error) {
 	if kind == Best {
 		kind = best()
 	}
-	// A nil *ring.Link would make a link.Link that is not nil.
 	switch kind {
 	case Ring:
-		l, err := ring.Open(ring.Config{Interface: ifname})
-		if err != nil {
-			return nil, err
-		}
-		return l, nil
+		return Filtered(ifname, 0)
 	case Raw:
+		// A nil *raw.Link would make a link.Link that is not nil.
 		l, err := raw.Open(ifname)
 		if err != nil {
 			return nil, err
@@ -55,4 +51,14 @@ func As(kind, ifname string) (link.Link, error) {
 		return l, nil
 	}
 	return nil, fmt.Errorf("open: there is no kind of link %q: want one of %v", kind, Kinds())
+}
+
+// Filtered opens the interface with a ring and an eBPF socket filter, see
+// [ring.Config]; with none if filterFD is not positive.
+func Filtered(ifname string, filterFD int) (link.Link, error) {
+	l, err := ring.Open(ring.Config{Interface: ifname, FilterFD: filterFD})
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
 }
