@@ -16,8 +16,9 @@
 //	p.Housekeep()                              // from time to time, when all is calm
 //
 // Each step has an outcome ([Step]), and when it failed the outcome says what
-// that costs and how to mend it. With Config.Strict a failed step is an error;
-// without, whoever called goes on and prints it.
+// that costs and how to mend it. With Config.Strict a failed step is an error
+// (of an I/O thread: of the next call, or of Err); without, whoever called goes on
+// and prints it.
 //
 // # What is changed, and what is only looked at
 //

@@ -33,10 +33,16 @@ func Begin(cfg Config) (*Process, error) { return begin(cfg, realSystem()) }
 func begin(cfg Config, sys system) (*Process, error) {
 	p := &Process{sys: sys, strict: cfg.Strict}
 	if !sys.executed() {
-		return p, p.note(IOFlusher, "", sys.execAsIOFlusher())
+		p.note(IOFlusher, "", sys.execAsIOFlusher())
+	} else {
+		p.noteThreads()
 	}
+	return p, p.Err()
+}
+
+func (p *Process) noteThreads() {
 	n, err := p.checkThreads()
-	return p, p.note(IOFlusher, fmt.Sprintf("on all %d threads", n), err)
+	p.note(IOFlusher, fmt.Sprintf("on all %d threads", n), err)
 }
 
 // checkThreads returns how many threads there are, and an error if one of them
@@ -58,14 +64,14 @@ func (p *Process) checkThreads() (int, error) {
 	return len(threads), nil
 }
 
-// note records an outcome. A failure is returned if it is to be one.
-func (p *Process) note(name, did string, err error) error {
+// note records an outcome.
+func (p *Process) note(name, did string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.noteLocked(name, did, err)
+	p.noteLocked(name, did, err)
 }
 
-func (p *Process) noteLocked(name, did string, err error) error {
+func (p *Process) noteLocked(name, did string, err error) {
 	s := Step{Name: name, Did: did, err: err}
 	if err != nil {
 		s.Did, s.Failure = "", err.Error()
@@ -80,18 +86,10 @@ func (p *Process) noteLocked(name, did string, err error) error {
 			if p.steps[i].Failure == "" {
 				p.steps[i] = s
 			}
-			return p.failure(s)
+			return
 		}
 	}
 	p.steps = append(p.steps, s)
-	return p.failure(s)
-}
-
-func (p *Process) failure(s Step) error {
-	if p.strict {
-		return s.Err()
-	}
-	return nil
 }
 
 // remedied is an error that knows better than the table what to do.
@@ -112,11 +110,11 @@ const oomNever = -1000
 
 // Prepare takes the steps that need nothing of the disk.
 func (p *Process) Prepare() error {
-	err := p.note(OOMScore, fmt.Sprintf("oom_score_adj %d", oomNever), p.sys.setOOMScore(oomNever))
-	did, bad := p.checkMinFree()
-	err = errors.Join(err, p.note(MinFree, did, bad))
-	bad = p.sys.makeThreads(spareThreads)
-	return errors.Join(err, p.note(Threads, fmt.Sprintf("%d made ahead", spareThreads), bad))
+	p.note(OOMScore, fmt.Sprintf("oom_score_adj %d", oomNever), p.sys.setOOMScore(oomNever))
+	did, err := p.checkMinFree()
+	p.note(MinFree, did, err)
+	p.note(Threads, fmt.Sprintf("%d made ahead", spareThreads), p.sys.makeThreads(spareThreads))
+	return p.Err()
 }
 
 // spareThreads is how many threads the runtime has before there is no memory for
@@ -151,15 +149,28 @@ func (p *Process) checkMinFree() (string, error) {
 
 // OnThread is called on every thread that does I/O for the disk, as it starts:
 // one that is scheduled in real time, and therefore may use half of the memory
-// that is left when everybody else has to wait. The error is nil unless Strict.
-func (p *Process) OnThread() error {
+// that is left when everybody else has to wait.
+func (p *Process) OnThread() {
 	bad := p.sys.setRealTime()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if bad == nil {
 		p.realTime++
 	}
-	return p.noteLocked(RealTime, fmt.Sprintf("SCHED_RR, priority 1, on %d threads", p.realTime), bad)
+	p.noteLocked(RealTime, fmt.Sprintf("SCHED_RR, priority 1, on %d threads", p.realTime), bad)
+}
+
+// Err is nil unless Strict, and then the failures of all steps so far, those of
+// I/O threads included.
+func (p *Process) Err() error {
+	if !p.strict {
+		return nil
+	}
+	var errs []error
+	for _, s := range p.Steps().Failed() {
+		errs = append(errs, s.Err())
+	}
+	return errors.Join(errs...)
 }
 
 // heapSpare is what the heap has left when the collector is switched off: for
@@ -170,17 +181,18 @@ const heapSpare = 4 << 20
 // use is made then. The rest is for the pages to stay: the heap gets room and
 // is collected, the collector ends, all pages are locked.
 func (p *Process) Seal(rehearse func() error) error {
-	err := p.note(Warm, "reads, writes, flushes, retransmissions", rehearse())
+	p.note(Warm, "reads, writes, flushes, retransmissions", rehearse())
 	p.sys.collect(heapSpare)
+	p.mu.Lock()
 	p.swept = p.sys.heapAllocated()
-	err = errors.Join(err, p.note(Heap, fmt.Sprintf("%d MiB to spare, collected, collector off", heapSpare>>20), nil))
-	locked, sparse, bad := p.lockMemory()
-	err = errors.Join(err, p.note(Lock, fmt.Sprintf("%.1f MiB, and %.1f MiB that were never touched as soon as they are", mib(locked), mib(sparse)), bad))
-	if p.Steps().Done(IOFlusher) { // the threads that were made since must have it, too
-		n, bad := p.checkThreads()
-		err = errors.Join(err, p.note(IOFlusher, fmt.Sprintf("on all %d threads", n), bad))
+	p.mu.Unlock()
+	p.note(Heap, fmt.Sprintf("%d MiB to spare, collected, collector off", heapSpare>>20), nil)
+	locked, sparse, err := p.lockMemory()
+	p.note(Lock, fmt.Sprintf("%.1f MiB, and %.1f MiB that were never touched as soon as they are", mib(locked), mib(sparse)), err)
+	if p.Steps().Done(IOFlusher) {
+		p.noteThreads() // those that were made since must have it, too
 	}
-	return err
+	return p.Err()
 }
 
 func mib(n uintptr) float64 { return float64(n) / (1 << 20) }

@@ -64,15 +64,12 @@ func child() error {
 	ended.Go(func() { // an I/O thread
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err = p.OnThread()
+		p.OnThread()
 		there.Done()
 		<-stop
 	})
 	there.Wait()
 	defer func() { close(stop); ended.Wait() }()
-	if err != nil {
-		return err
-	}
 	work := make([]byte, 8<<20) // a buffer that is used
 	touch(work)
 	if err := p.Seal(func() error { return nil }); err != nil {
