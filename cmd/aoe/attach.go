@@ -40,6 +40,7 @@ type attachConfig struct {
 	plan             bool
 	json             bool
 	wait             time.Duration
+	takeOver         bool
 }
 
 func newAttach() *cobra.Command {
@@ -59,6 +60,12 @@ state.
 
 A disk that answers with another serial number than the one found at first is not
 used (--serial says beforehand which it must be): requests wait for the right one.
+
+A block device of ublk or nbd-kernel outlives the process that serves it: when that
+is killed, requests wait in the kernel, and --takeover serves the same device again.
+What was acknowledged is on the target, what was not is sent again. It waits 1 s
+first, until no frame of the dead process can be on its way any more. If nothing was
+left, it attaches anew: say it always where a supervisor restarts aoe.
 
 --plan prints the memory that would be reserved, line by line, and what that
 guarantees, without attaching anything and without asking anybody.
@@ -118,6 +125,7 @@ func (c *attachConfig) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.plan, "plan", false, "print what would be reserved, and end")
 	f.BoolVar(&c.json, "json", false, "print JSON instead of the device's path, or of the plan")
 	f.DurationVar(&c.wait, "wait", initiator.OpenTime, "how long to look for the disk")
+	f.BoolVar(&c.takeOver, "takeover", false, "take over the device that a process which died left, if there is one (ublk, nbd-kernel)")
 }
 
 func wayNames() (names []string) {
@@ -220,7 +228,11 @@ func (c attachConfig) run(cmd *cobra.Command, addr frame.Addr) error {
 
 // attach is interrupted by a signal.
 func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan os.Signal) (*hold.Hold, error) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), c.wait)
+	patience := c.wait
+	if c.takeOver {
+		patience += attach.TakeOverTime
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 	defer cancel()
 	attached := make(chan struct{})
 	defer close(attached)
@@ -239,7 +251,7 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 	}
 	cfg := hold.Config{
 		Disk: c.disk(addr), Via: c.via, Socket: c.socket, ReadOnly: c.readOnly, Dir: rundir.Default(),
-		Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
+		TakeOver: c.takeOver, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 	}
 	cfg.Disk.Link = l
 	if c.socket != "" {

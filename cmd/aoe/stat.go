@@ -123,6 +123,12 @@ func printStatus(w io.Writer, s rundir.Status) error {
 		t.Row("  device I/O", fmt.Sprintf("%d reads, %d writes, %d flushes, %d trims, %d zeroed, %d errors",
 			st.Reads, st.Writes, st.Flushes, st.Trims, st.Zeroes, st.Errors))
 	}
+	if st := s.UBLK; st != nil {
+		t.Row("  device I/O", fmt.Sprintf("%d reads, %d writes, %d flushes, %d trims, %d zeroed, %d errors",
+			st.Reads, st.Writes, st.Flushes, st.Trims, st.Zeroes, st.Errors))
+		t.Row("  device data", fmt.Sprintf("%d bytes copied in %d pieces, %d parts waited for memory, woken %d times",
+			st.Copied, st.Copies, st.Starved, st.Wakes))
+	}
 	if st := s.NBD; st != nil {
 		t.Row("  NBD", fmt.Sprintf("%d reads, %d writes, %d flushes, %d trims, %d zeroed, %d errors on %d connections",
 			st.Reads, st.Writes, st.Flushes, st.Trims, st.Zeroes, st.Errors, st.Connections))

@@ -45,6 +45,11 @@ type Disk interface {
 	// of arrival until it is there, ctx is done or the disk is closed. Read
 	// and Write take at most Info.MaxRequest bytes, Trim at most Info.MaxTrim.
 	Admit(ctx context.Context, op Op) (Request, error)
+
+	// TryAdmit is Admit without waiting: it reports whether everything could be
+	// had at once. It never blocks. An operation that Admit would refuse is
+	// never had.
+	TryAdmit(op Op) (Request, bool)
 }
 
 // A Request is an admitted operation.
@@ -70,8 +75,9 @@ type Request interface {
 
 // Info is what a disk is, as far as front ends care.
 type Info struct {
-	Name  string // the address, "e1.2"
-	Model string // for people; may be empty
+	Name   string // the address, "e1.2"
+	Serial string // the serial number; may be empty
+	Model  string // for people; may be empty
 
 	// BlockSize is the sector size that block devices should show, in bytes:
 	// 512 or 4096. Zero means 512.
@@ -84,6 +90,10 @@ type Info struct {
 	MaxRequest int
 	// MaxTrim is the longest trim in bytes. Zero means 1 GiB.
 	MaxTrim int
+
+	// Depth is how many requests can be admitted at once when memory is not
+	// short. Zero means 64.
+	Depth int
 
 	// ReadOnly disks refuse Write and Trim.
 	ReadOnly bool
@@ -108,6 +118,9 @@ func (in Info) withDefaults() (Info, error) {
 	}
 	if in.MaxRequest < in.BlockSize || in.MaxRequest%in.BlockSize != 0 {
 		return in, fmt.Errorf("attach: a disk must admit requests of a positive multiple of %d bytes, not %d", in.BlockSize, in.MaxRequest)
+	}
+	if in.Depth <= 0 {
+		in.Depth = initiator.DefaultDepth
 	}
 	if in.MaxTrim <= 0 {
 		in.MaxTrim = 1 << 30

@@ -2,23 +2,43 @@ package attach
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // detachPatience is how long programs that merely have the device open, such
 // as udev after a change, may take to close it.
 const detachPatience = 5 * time.Second
 
-// users says who uses the device, as far as can be found out from here: mounts
-// in other namespaces cannot.
-func (l *loop) users() []string {
-	names := []string{l.name()}
-	partitions, _ := filepath.Glob(l.sys(l.name() + "p*"))
+// claimDevice opens the block device at path for nobody else to begin to use
+// it, or says with an *InUseError who uses it. open(2): "if the block device is
+// in use by the system (e.g., mounted), open() fails with the error EBUSY".
+// This finds mounts in any namespace, swap, and what is stacked on the device;
+// as long as it is open, none of them can begin.
+func claimDevice(path string) (*os.File, error) {
+	claim, err := os.OpenFile(path, os.O_RDONLY|unix.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return nil, &InUseError{Device: path, By: usersOf(path)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("attach: %w", err)
+	}
+	return claim, nil
+}
+
+// usersOf says who uses the block device at path, as far as can be found out
+// from here: mounts in other namespaces cannot.
+func usersOf(path string) []string {
+	device := strings.TrimPrefix(path, "/dev/")
+	names := []string{device}
+	partitions, _ := filepath.Glob(filepath.Join("/sys/block", device, device+"p*"))
 	for _, p := range partitions {
 		names = append(names, filepath.Base(p))
 	}
@@ -32,7 +52,7 @@ func (l *loop) users() []string {
 		}
 	}
 	if len(by) == 0 {
-		by = openersOf(l.path)
+		by = openersOf(path)
 	}
 	return by
 }

@@ -126,16 +126,9 @@ func (l *loop) size() (int64, error) {
 // detach flushes the device and detaches it, and returns when it is gone. It
 // returns an *InUseError, and the device is as it was, when somebody uses it.
 func (l *loop) detach() error {
-	// open(2): "if the block device is in use by the system (e.g., mounted),
-	// open() fails with the error EBUSY". This finds mounts in any namespace,
-	// swap, and what is stacked on the device; as long as it is open, none of
-	// them can begin.
-	claim, err := os.OpenFile(l.path, os.O_RDONLY|unix.O_EXCL, 0)
-	if errors.Is(err, unix.EBUSY) {
-		return &InUseError{Device: l.path, By: l.users()}
-	}
+	claim, err := claimDevice(l.path)
 	if err != nil {
-		return fmt.Errorf("attach: %w", err)
+		return err
 	}
 	// What programs wrote through the page cache goes to the disk now, when an
 	// error can still be told.
@@ -153,7 +146,7 @@ func (l *loop) detach() error {
 	if until(ctx, func() bool { return !l.attached() }) == nil {
 		return nil
 	}
-	by := l.users()
+	by := usersOf(l.path)
 	if l.file, err = os.Open(l.path); err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}

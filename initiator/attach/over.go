@@ -30,8 +30,9 @@ func Over(d *initiator.Disk) Disk {
 	o := &over{
 		disk: d,
 		info: Info{
-			Name:  d.Target().Addr.String(),
-			Model: id.Model,
+			Name:   d.Target().Addr.String(),
+			Serial: id.Serial,
+			Model:  id.Model,
 			// What others have written to the disk, partition tables for
 			// instance, counts in sectors of 512 bytes, whatever the physical
 			// size: AoE has no other.
@@ -39,6 +40,7 @@ func Over(d *initiator.Disk) Disk {
 			Preferred:  d.Payload(),
 			MaxRequest: d.MaxRequest(),
 			MaxTrim:    d.MaxTrim(),
+			Depth:      d.Depth(),
 			WriteCache: id.WriteCache,
 			Trim:       id.Trim,
 			TrimZeroes: id.TrimZeroes,
@@ -65,11 +67,24 @@ func (o *over) Admit(ctx context.Context, op Op) (Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	// There are as many as the disk has requests, and Release puts them back
-	// first, so one is there.
+	return o.wrap(r), nil
+}
+
+// TryAdmit implements Disk.
+func (o *over) TryAdmit(op Op) (Request, bool) {
+	r, ok := o.disk.TryAdmit(op)
+	if !ok {
+		return nil, false
+	}
+	return o.wrap(r), true
+}
+
+// wrap never waits: there are as many wrappers as the disk has requests, and
+// Release puts them back first.
+func (o *over) wrap(r *initiator.Request) *overRequest {
 	w := <-o.free
 	w.r = r
-	return w, nil
+	return w
 }
 
 // Segments implements Request.

@@ -52,7 +52,7 @@ func (l *loop) cleanStale(ctx context.Context) error {
 	file, err := os.OpenFile(l.path, os.O_RDONLY|unix.O_EXCL, 0)
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return &InUseError{Device: l.path, By: append(l.users(), "and dead, because the process that served it died")}
+		return &InUseError{Device: l.path, By: append(usersOf(l.path), "and dead, because the process that served it died")}
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:

@@ -3,22 +3,30 @@ package attach
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 func kernelWays() []Way {
 	return []Way{
-		{
-			Name: "ublk", Gives: "a block device", Swap: "best",
-			Reason: notBuilt("/dev/ublk-control", "ublk_drv"),
-		},
+		ublkWay(),
 		{
 			Name: "nbd-kernel", Gives: "a block device", Swap: "yes",
 			Reason: notBuilt("/dev/nbd0", "nbd"),
 		},
 		fuseWay(),
 	}
+}
+
+func ublkWay() Way {
+	w := Way{Name: "ublk", Gives: "a block device", Swap: "best"}
+	if _, err := ublkFeatures(); err != nil {
+		w.Reason = strings.TrimPrefix(err.Error(), "attach: ")
+		return w
+	}
+	w.Available = true
+	return w
 }
 
 // notBuilt tells that we cannot do something yet, and whether the kernel could.

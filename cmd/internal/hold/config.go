@@ -18,13 +18,21 @@ import (
 // needed.
 type Config struct {
 	Disk initiator.Config
-	// Via is "fuse" or "nbd". Empty is the best way of this machine that gives
-	// a block device.
+	// Via is the name of an attach.Way. Empty is the best way of this machine
+	// that gives a block device.
 	Via string
 	// Socket of Via "nbd". Empty means one in Dir, named after the address.
 	Socket string
 	// ReadOnly refuses writes even if the disk would take them.
 	ReadOnly bool
+	// TakeOver serves the device that a process which died left, if there is
+	// one: what waits in it is not lost. It makes Attach wait for the longest
+	// life of a frame, so that no copy of what that process sent can arrive
+	// after a newer write (H1). Without it, a device that was left is an error.
+	TakeOver bool
+	// OnThread, if not nil, is called on each thread that does I/O for the
+	// device, before it does any: to make it a real-time thread, for instance.
+	OnThread func()
 	// Dir lists the disk while it is attached.
 	Dir rundir.Dir
 	// Watch is the time between looks at the disk's condition and size. Zero
@@ -43,6 +51,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Watch < 0 {
 		return c, fmt.Errorf("hold: Config.Watch is negative")
+	}
+	if c.Disk.FrameLife == 0 {
+		c.Disk.FrameLife = time.Second // the initiator's default, which Attach has to know
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -9,8 +9,17 @@ import (
 )
 
 func newFront(ctx context.Context, cfg Config, d attach.Disk) (front, error) {
-	if cfg.Via == "nbd" {
+	switch cfg.Via {
+	case "nbd":
 		return newNBD(cfg, d)
+	case "ublk":
+		dev, err := attach.UBLK(ctx, attach.UBLKConfig{
+			Disk: d, ReadOnly: cfg.ReadOnly, TakeOver: cfg.TakeOver, OnThread: cfg.OnThread,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return &ublkFront{dev}, nil
 	}
 	dev, err := attach.FUSE(ctx, attach.FUSEConfig{
 		Disk: d, ReadOnly: cfg.ReadOnly,
@@ -33,6 +42,19 @@ func (f *fuseFront) done() <-chan struct{}             { return f.dev.Done() }
 func (f *fuseFront) stats(s *rundir.Status) {
 	st := f.dev.Stats()
 	s.FUSE = &st
+}
+
+// ublkFront is a block device that outlives its process.
+type ublkFront struct{ dev *attach.UBLKDevice }
+
+func (f *ublkFront) path() string                      { return f.dev.Path }
+func (f *ublkFront) close(ctx context.Context) error   { return f.dev.Close(ctx) }
+func (f *ublkFront) abandon(ctx context.Context) error { return f.dev.Abandon(ctx) }
+func (f *ublkFront) resize() error                     { return f.dev.Resize() }
+func (f *ublkFront) done() <-chan struct{}             { return f.dev.Done() }
+func (f *ublkFront) stats(s *rundir.Status) {
+	st := f.dev.Stats()
+	s.UBLK = &st
 }
 
 // nbdFront is a unix socket.

@@ -62,7 +62,11 @@ func Attach(ctx context.Context, cfg Config) (_ *Hold, err error) {
 	if h.server, err = rundir.Listen(cfg.Dir, cfg.Disk.Addr, h); err != nil {
 		return nil, err
 	}
+	claimed := time.Now() // whoever had it before is dead
 	if h.disk, err = initiator.Open(ctx, cfg.Disk); err != nil {
+		return nil, err
+	}
+	if err = outlive(ctx, cfg, claimed); err != nil {
 		return nil, err
 	}
 	if h.front, err = newFront(ctx, cfg, attach.Over(h.disk)); err != nil {
@@ -73,6 +77,21 @@ func Attach(ctx context.Context, cfg Config) (_ *Hold, err error) {
 	h.watching.Go(func() { h.watch(watch) })
 	close(h.ready)
 	return h, nil
+}
+
+// outlive waits until no frame of a process that died before can be on its way
+// any more: a late copy of one of its writes would undo a newer one (H1), which
+// this process's engine, knowing nothing of it, could not hold back.
+func outlive(ctx context.Context, cfg Config, died time.Time) error {
+	if !cfg.TakeOver {
+		return nil
+	}
+	select {
+	case <-time.After(time.Until(died.Add(cfg.Disk.FrameLife))):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("hold: waiting for the frames of the process that died: %w", ctx.Err())
+	}
 }
 
 func closeLink(cfg Config) error {

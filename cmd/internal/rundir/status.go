@@ -13,7 +13,7 @@ import (
 type Status struct {
 	Addr      frame.Addr `json:"address"`
 	Device    string     `json:"device"` // path of a block device or socket; empty until attached
-	Via       string     `json:"via"`    // "fuse" or "nbd"
+	Via       string     `json:"via"`    // name of an attach.Way
 	Interface string     `json:"interface"`
 	SizeBytes int64      `json:"sizeBytes"`
 	Model     string     `json:"model"`
@@ -24,9 +24,10 @@ type Status struct {
 	PID       int        `json:"pid"`
 	Since     time.Time  `json:"since"`
 
-	// Stats and what follows is nil until the disk is attached, and NBD or
-	// FUSE is nil when it is attached the other way.
+	// Stats and what follows is nil until the disk is attached, and those of
+	// the ways by which it is not attached stay nil.
 	Stats *initiator.Stats  `json:"stats,omitempty"`
 	NBD   *attach.NBDStats  `json:"nbd,omitempty"`
 	FUSE  *attach.FUSEStats `json:"fuse,omitempty"`
+	UBLK  *attach.UBLKStats `json:"ublk,omitempty"`
 }

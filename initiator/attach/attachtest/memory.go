@@ -103,6 +103,9 @@ func New(cfg Config) *Memory {
 	if cfg.Requests == 0 {
 		cfg.Requests = 128
 	}
+	if cfg.Info.Depth == 0 {
+		cfg.Info.Depth = cfg.Requests
+	}
 	if cfg.Info.MaxRequest == 0 {
 		cfg.Info.MaxRequest = 128 << 10
 	}
@@ -190,6 +193,24 @@ func (m *Memory) Admit(ctx context.Context, op attach.Op) (attach.Request, error
 			return nil, fmt.Errorf("attachtest: %w", net.ErrClosed)
 		}
 	}
+	return m.admit(r, op)
+}
+
+// TryAdmit implements attach.Disk.
+func (m *Memory) TryAdmit(op attach.Op) (attach.Request, bool) {
+	if m.check(op) != nil {
+		return nil, false
+	}
+	select {
+	case r := <-m.free:
+		admitted, err := m.admit(r, op)
+		return admitted, err == nil
+	default:
+		return nil, false
+	}
+}
+
+func (m *Memory) admit(r *request, op attach.Op) (attach.Request, error) {
 	r.to(idle, admitted)
 	r.op, r.err = op, nil
 	r.segs = r.segs[:0]
