@@ -61,11 +61,11 @@ state.
 A disk that answers with another serial number than the one found at first is not
 used (--serial says beforehand which it must be): requests wait for the right one.
 
-A block device of ublk or nbd-kernel outlives the process that serves it: when that
-is killed, requests wait in the kernel, and --takeover serves the same device again.
-What was acknowledged is on the target, what was not is sent again. It waits 1 s
-first, until no frame of the dead process can be on its way any more. If nothing was
-left, it attaches anew: say it always where a supervisor restarts aoe.
+A device of ublk or nbd-kernel outlives the process that serves it: when that is
+killed, requests wait in the kernel, and --takeover serves the same device
+again. What was acknowledged is on the target, what was not is sent again. It
+waits 1 s first, until no frame of the dead process can be on its way. If nothing
+was left, it attaches anew: say it wherever a supervisor restarts aoe.
 
 --plan prints the memory that would be reserved, line by line, and what that
 guarantees, without attaching anything and without asking anybody.

@@ -47,7 +47,8 @@ func TestOverTellsTheTruth(t *testing.T) {
 	got := o.Info()
 	id := d.Identify()
 	want := attach.Info{
-		Name: "e1.1", Model: id.Model, BlockSize: 512, Preferred: 8192, MaxRequest: 64 << 10, MaxTrim: d.MaxTrim(),
+		Name: "e1.1", Serial: id.Serial, Model: id.Model, BlockSize: 512, Preferred: 8192,
+		MaxRequest: 64 << 10, MaxTrim: d.MaxTrim(), Depth: d.Depth(),
 		WriteCache: id.WriteCache, Trim: id.Trim, TrimZeroes: id.TrimZeroes,
 	}
 	if got != want {
