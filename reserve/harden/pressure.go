@@ -2,6 +2,7 @@ package harden
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -49,6 +50,9 @@ type Pressure struct {
 	trigger trigger
 	ended   chan struct{}
 	err     error // why it ended; valid after ended
+
+	once   sync.Once
+	closed error // what Close found
 
 	on                   atomic.Bool
 	began, over, windows atomic.Uint64
@@ -127,7 +131,10 @@ func (p *Pressure) Stats() PressureStats {
 // Close ends the watching; a shortage that was told of is told to be over. The
 // error is why it had ended before.
 func (p *Pressure) Close() error {
-	err := p.trigger.stop()
-	<-p.ended
-	return errors.Join(p.err, err, p.trigger.close())
+	p.once.Do(func() {
+		err := p.trigger.stop()
+		<-p.ended
+		p.closed = errors.Join(p.err, err, p.trigger.close())
+	})
+	return p.closed
 }

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"aoe/cmd/internal/rundir"
+	"aoe/cmd/internal/tier"
 	"aoe/initiator"
 	"aoe/initiator/attach"
+	"aoe/reserve/harden"
 )
 
 // A Config says what to attach, and how. Disk.Link, Disk.Addr and Dir are
@@ -33,6 +35,13 @@ type Config struct {
 	// OnThread, if not nil, is called on each thread that does I/O for the
 	// device, before it does any: to make it a real-time thread, for instance.
 	OnThread func()
+	// Harden, if not nil, is this process, prepared to live on without memory:
+	// it is sealed before the device is made (--swap-safe). It sets
+	// Disk.LockMemory, Disk.OnThread and OnThread.
+	Harden *harden.Process
+	// Facts are those that the tier is worked out from and that Attach cannot
+	// know: about the link, its filter and the guard.
+	Facts tier.Facts
 	// Dir lists the disk while it is attached.
 	Dir rundir.Dir
 	// Watch is the time between looks at the disk's condition and size. Zero
@@ -46,6 +55,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Disk.Link == nil {
 		return c, errors.New("hold: Config.Disk.Link is needed")
 	}
+	c.harden()
 	if c.Watch == 0 {
 		c.Watch = time.Second
 	}

@@ -11,6 +11,7 @@ import (
 	"aoe/cmd/internal/rundir"
 	"aoe/initiator"
 	"aoe/initiator/attach"
+	"aoe/reserve/harden"
 )
 
 // ErrInUse says that a disk was not detached because somebody uses it; the
@@ -35,6 +36,8 @@ type Hold struct {
 	server *rundir.Server
 	began  time.Time
 	ready  chan struct{} // closed when all of the above is there
+
+	pressure *harden.Pressure // nil without cfg.Harden
 
 	stop     context.CancelFunc // ends watch
 	watching sync.WaitGroup
@@ -69,7 +72,13 @@ func Attach(ctx context.Context, cfg Config) (_ *Hold, err error) {
 	if err = outlive(ctx, cfg, claimed); err != nil {
 		return nil, err
 	}
+	if err = h.seal(ctx); err != nil {
+		return nil, err
+	}
 	if h.front, err = newFront(ctx, cfg, attach.Over(h.disk)); err != nil {
+		return nil, err
+	}
+	if err = h.sealed(); err != nil {
 		return nil, err
 	}
 	watch, stop := context.WithCancel(context.Background())
@@ -127,6 +136,7 @@ func (h *Hold) Status() rundir.Status {
 	s.State, s.Reason = string(st.State.Condition), st.State.Why
 	s.Model, s.Serial, s.Stats = id.Model, id.Serial, &st
 	h.front.stats(&s)
+	h.guarantees(&s)
 	return s
 }
 
@@ -210,6 +220,7 @@ func (h *Hold) undo(ctx context.Context) error {
 			errs = append(errs, h.front.abandon(ctx))
 		}
 	}
+	errs = append(errs, h.endWatch())
 	if h.disk != nil {
 		errs = append(errs, h.disk.Close())
 	}
@@ -240,6 +251,7 @@ func (h *Hold) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		h.housekeep()
 		if st := h.disk.State(); st.Condition != was {
 			was = st.Condition
 			log.Warn("the disk is "+string(was), "why", st.Why, "since", st.Since.Format(time.DateTime))

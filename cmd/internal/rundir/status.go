@@ -3,9 +3,11 @@ package rundir
 import (
 	"time"
 
+	"aoe/cmd/internal/tier"
 	"aoe/frame"
 	"aoe/initiator"
 	"aoe/initiator/attach"
+	"aoe/reserve/harden"
 )
 
 // A Status is how an attached disk is at a moment, as told by the process that
@@ -30,4 +32,16 @@ type Status struct {
 	NBD   *attach.NBDStats  `json:"nbd,omitempty"`
 	FUSE  *attach.FUSEStats `json:"fuse,omitempty"`
 	UBLK  *attach.UBLKStats `json:"ublk,omitempty"`
+
+	// Tier says what is guaranteed when memory runs out.
+	Tier *tier.Tier `json:"tier,omitempty"`
+	// Hardening is nil unless the disk was attached with --swap-safe.
+	Hardening *Hardening `json:"hardening,omitempty"`
+}
+
+// Hardening is what was done to the process to keep it alive without memory.
+type Hardening struct {
+	Steps harden.Steps `json:"steps"`
+	// Pressure is nil where the kernel does not tell of it.
+	Pressure *harden.PressureStats `json:"pressure,omitempty"`
 }
