@@ -83,7 +83,7 @@ EXIT STATUS
 		},
 	}
 	c.flags(cmd.Flags())
-	cmd.AddCommand(newLabGuest())
+	cmd.AddCommand(newLabGuest(), newInside())
 	return cmd
 }
 

@@ -45,6 +45,8 @@ type Machine struct {
 	// Watch is called with every line of the guest's, by one goroutine, and may
 	// use the Control until it returns. Nil watches nothing.
 	Watch func(line string, c *Control)
+	// Tick is called every second by the same goroutine. Nil does nothing.
+	Tick func(c *Control)
 }
 
 // Defaults of Machine.

@@ -170,40 +170,84 @@ const maxSerial = 8 << 20
 
 // follow reads the serial port to its end and notes what the lines tell.
 func (c *Control) follow(serial io.Reader, m Machine, out *Output) error {
-	var began time.Time
-	for lines := newLines(serial); ; {
-		line, err := lines.next()
-		if line != "" || err == nil {
-			if len(out.Serial) < maxSerial {
-				out.Serial = append(append(out.Serial, line...), '\n')
-			}
-			if m.Serial != nil && !began.IsZero() {
-				if _, err := io.WriteString(m.Serial, line+"\n"); err != nil {
-					c.Stop()
-					return fmt.Errorf("guest: %w", err)
-				}
-			}
-			switch said, ok := Said(line); {
-			case ok && said == "begins":
-				began = time.Now()
-			case ok && strings.HasPrefix(said, "exit status "):
-				if n, err := strconv.Atoi(said[len("exit status "):]); err == nil {
-					out.End, out.Status, out.Took = Exited, n, time.Since(began)
-				}
-			case strings.Contains(line, "Kernel panic - not syncing") && out.End == Vanished:
-				out.End, out.Took = Panicked, time.Since(began)
-			}
-			if m.Watch != nil {
-				m.Watch(line, c)
+	type read struct {
+		line string
+		err  error
+	}
+	reads := make(chan read)
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends with QEMU, which closes the port
+		for l := newLines(serial); ; {
+			line, err := l.next()
+			reads <- read{line, err}
+			if err != nil {
+				return
 			}
 		}
-		if err != nil { // the end: QEMU has closed the port
-			if out.Took == 0 && !began.IsZero() {
-				out.Took = time.Since(began)
+	})
+	defer wg.Wait()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	s := &serialLog{m: m, out: out}
+	for {
+		select {
+		case <-tick.C:
+			if m.Tick != nil {
+				m.Tick(c)
 			}
-			return nil
+		case r := <-reads:
+			if r.line != "" || r.err == nil {
+				if err := s.add(r.line); err != nil {
+					c.Stop()
+				}
+				if m.Watch != nil {
+					m.Watch(r.line, c)
+				}
+			}
+			if r.err != nil {
+				return s.end()
+			}
 		}
 	}
+}
+
+// A serialLog notes what the lines of a serial port tell.
+type serialLog struct {
+	m     Machine
+	out   *Output
+	began time.Time // when the script began
+	err   error     // the first of writing to m.Serial
+}
+
+func (s *serialLog) add(line string) error {
+	out := s.out
+	if len(out.Serial) < maxSerial {
+		out.Serial = append(append(out.Serial, line...), '\n')
+	}
+	if s.m.Serial != nil && !s.began.IsZero() && s.err == nil {
+		_, s.err = io.WriteString(s.m.Serial, line+"\n")
+	}
+	switch said, ok := Said(line); {
+	case ok && said == "begins":
+		s.began = time.Now()
+	case ok && strings.HasPrefix(said, "exit status "):
+		if n, err := strconv.Atoi(said[len("exit status "):]); err == nil {
+			out.End, out.Status, out.Took = Exited, n, time.Since(s.began)
+		}
+	case strings.Contains(line, "Kernel panic - not syncing") && out.End == Vanished:
+		out.End, out.Took = Panicked, time.Since(s.began)
+	}
+	return s.err
+}
+
+func (s *serialLog) end() error {
+	if s.out.Took == 0 && !s.began.IsZero() {
+		s.out.Took = time.Since(s.began)
+	}
+	if s.err != nil {
+		return fmt.Errorf("guest: %w", s.err)
+	}
+	return nil
 }
 
 // Said is what the guest's own programs said in a line of the kernel's log:

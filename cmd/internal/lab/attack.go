@@ -40,7 +40,7 @@ func (l *Lab) startAttack(rate int) (_ *attack, err error) {
 	}()
 	var unread io.Closer
 	err = l.pair.A.Do(func() (err error) {
-		unread, err = openUnread(l.pair.A.Interface, unreadBytes)
+		unread, err = OpenUnread(l.pair.A.Interface, unreadBytes)
 		return err
 	})
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openUnread opens a socket for frames of the foreign EtherType, with room for
+// OpenUnread opens a socket for frames of the foreign EtherType, with room for
 // sizeBytes of them, that nobody will read: retention is what kills, not
-// traffic. Closing it frees them.
-func openUnread(ifname string, sizeBytes int) (io.Closer, error) {
+// traffic. Closing it frees them, and who reads after all spoils it.
+func OpenUnread(ifname string, sizeBytes int) (io.ReadCloser, error) {
 	ifi, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)

@@ -7,6 +7,7 @@ import (
 	"io"
 )
 
-func openUnread(string, int) (io.Closer, error) {
+// OpenUnread fails: there is no such socket on this system.
+func OpenUnread(string, int) (io.ReadCloser, error) {
 	return nil, errors.New("lab: AF_PACKET exists on Linux only")
 }

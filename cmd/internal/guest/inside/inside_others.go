@@ -1,0 +1,18 @@
+//go:build !linux
+
+package inside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var errLinuxOnly = fmt.Errorf("inside: runs on Linux only: %w", errors.ErrUnsupported)
+
+// Run fails: see errLinuxOnly.
+func (c Fill) Run() error { return errLinuxOnly }
+
+// Watch fails: see errLinuxOnly.
+func Watch(context.Context, time.Duration) error { return errLinuxOnly }
