@@ -23,6 +23,15 @@ const (
 	filterVerdicts
 )
 
+// The verdicts of a guard. The first three are the filter's.
+const (
+	passedForeign  verdict = iota + keptAsked + 1 // memory is fine
+	passedAllowed                                 // in crunch, by the allow list
+	droppedForeign                                // in crunch
+	droppedAoE                                    // in crunch: AoE that nobody here waits for
+	guardVerdicts
+)
+
 // FilterStats count the frames that a disk's socket filter has seen: every frame
 // with AoE's EtherType that reached the interface's protocol handlers.
 type FilterStats struct {

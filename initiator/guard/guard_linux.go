@@ -1,0 +1,247 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"aoe/initiator/engine"
+)
+
+// A Guard is an XDP program on an interface.
+type Guard struct {
+	cfg   Config
+	clock clock
+	words words
+	maps  struct{ disks, pulse, counters *ebpf.Map }
+	link  link.Link
+	mode  Mode
+	why   string // why it is not a better mode
+
+	crunches atomic.Uint64
+
+	mu     sync.Mutex
+	pulses [MaxDisks]*Pulse
+	closed bool
+	last   Stats
+}
+
+// Open puts a guard on the interface. It passes everything until a disk that was
+// added begins.
+func Open(cfg Config) (_ *Guard, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return nil, err
+	}
+	if cfg.LowBytes == 0 {
+		if cfg.LowBytes, err = lowMark(); err != nil {
+			return nil, fmt.Errorf("guard: %w: set Config.LowBytes", err)
+		}
+	}
+	ifi, err := net.InterfaceByName(cfg.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("guard: %s: %w", cfg.Interface, err)
+	}
+	g := &Guard{cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.release())
+		}
+	}()
+	if g.clock, err = newClock(); err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
+	if err := g.makeMaps(); err != nil {
+		return nil, fmt.Errorf("guard: %w", needs(err))
+	}
+	if err := g.attach(ifi.Index); err != nil {
+		return nil, fmt.Errorf("guard: XDP on %s: %w", cfg.Interface, needs(err))
+	}
+	return g, nil
+}
+
+func (g *Guard) makeMaps() (err error) {
+	if g.maps.pulse, err = newShared("aoe_pulse", pulseWords); err != nil {
+		return fmt.Errorf("the pulse: %w", err)
+	}
+	if g.words, err = mapWords(g.maps.pulse.FD(), pulseWords); err != nil {
+		return fmt.Errorf("mapping the pulse: %w", err)
+	}
+	g.maps.disks, err = ebpf.NewMap(&ebpf.MapSpec{
+		Name: "aoe_disks", Type: ebpf.HashOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: MaxDisks,
+		InnerMap: sharedSpec("aoe_tags", wordTags+engine.DefaultSlots),
+	})
+	if err != nil {
+		return fmt.Errorf("the list of disks: %w", err)
+	}
+	if g.maps.counters, err = newCounters("aoe_guard", int(guardVerdicts)); err != nil {
+		return fmt.Errorf("the counters: %w", err)
+	}
+	return nil
+}
+
+// program loads the program. frags is needed for an MTU whose frames do not fit
+// a page, and refused by drivers that know no frames in pieces.
+func (g *Guard) program(frags bool) (*ebpf.Program, error) {
+	spec := &ebpf.ProgramSpec{
+		Name: "aoe_guard", Type: ebpf.XDP, License: license,
+		Instructions: guardProgram(maps{g.maps.disks.FD(), g.maps.pulse.FD(), g.maps.counters.FD()},
+			engine.DefaultSlots, g.cfg.Stale, g.cfg.Allow),
+	}
+	if frags {
+		spec.Flags = unix.BPF_F_XDP_HAS_FRAGS
+	}
+	return ebpf.NewProgram(spec)
+}
+
+// attach tries the best mode first.
+func (g *Guard) attach(index int) error {
+	var why []error
+	for _, try := range []struct {
+		mode  Mode
+		flags link.XDPAttachFlags
+		frags bool
+	}{
+		{Driver, link.XDPDriverMode, true},
+		{Driver, link.XDPDriverMode, false},
+		{Generic, link.XDPGenericMode, true},
+		{Generic, link.XDPGenericMode, false},
+	} {
+		if g.cfg.Generic && try.mode == Driver {
+			continue
+		}
+		p, err := g.program(try.frags)
+		if err != nil {
+			return err
+		}
+		g.link, err = link.AttachXDP(link.XDPOptions{Program: p, Interface: index, Flags: try.flags})
+		err = errors.Join(err, p.Close()) // the link holds it
+		if err == nil {
+			g.mode, g.why = try.mode, reason(why)
+			return nil
+		}
+		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("there is another program already, perhaps another disk's guard: one is possible, `bpftool net` shows it: %w", err)
+		}
+		why = append(why, fmt.Errorf("%s mode: %w", try.mode, err))
+	}
+	return errors.Join(why...)
+}
+
+// reason is the first of what went wrong: that is what would have been best.
+func reason(why []error) string {
+	if len(why) == 0 {
+		return ""
+	}
+	return why[0].Error()
+}
+
+// Tier says what is attached. Its Filter is not the guard's to know.
+func (g *Guard) Tier() Tier { return Tier{Guard: g.mode, Why: g.why} }
+
+// Add makes the guard look after a disk: answers to what its table holds pass.
+// The pulse is the disk's to beat.
+func (g *Guard) Add(t *Table) (*Pulse, error) {
+	if t.slots != engine.DefaultSlots {
+		return nil, fmt.Errorf("guard: a table of %d slots: want %d", t.slots, engine.DefaultSlots)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, p := range g.pulses {
+		if p != nil {
+			continue
+		}
+		key := uint32(packAddr(t.addr))
+		if err := g.maps.disks.Update(key, t.memory, ebpf.UpdateNoExist); err != nil {
+			return nil, fmt.Errorf("guard: adding %v: %w", t.addr, err)
+		}
+		p = &Pulse{guard: g, index: i, key: key}
+		g.pulses[i] = p
+		return p, nil
+	}
+	return nil, fmt.Errorf("guard: %v: it looks after %d disks already, and no more are possible", t.addr, MaxDisks)
+}
+
+// SetPressure tells of a shortage of memory, or of its end, that somebody else
+// has found. It counts in addition to what the disks find.
+func (g *Guard) SetPressure(on bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
+	word := uint64(0)
+	if on {
+		word = 1
+	}
+	g.words.store(wordPressure, word)
+}
+
+// Stats are what the guard has counted, as last read if the kernel has no memory
+// to tell.
+func (g *Guard) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return g.last
+	}
+	s := &g.last
+	s.Interface, s.Mode, s.Allow, s.LowBytes = g.cfg.Interface, g.mode, g.cfg.Allow, g.cfg.LowBytes
+	if n, err := read(g.maps.counters, guardVerdicts); err == nil {
+		s.add(n)
+	}
+	s.Crunch, s.Crunches = g.crunchLocked(), g.crunches.Load()
+	return *s
+}
+
+// crunchLocked is the program's rule, with a reason.
+func (g *Guard) crunchLocked() string {
+	if g.words.load(wordPressure) != 0 {
+		return "told that memory is short"
+	}
+	for i, p := range g.pulses {
+		if p == nil {
+			continue
+		}
+		if g.words.load(wordShort(i)) != 0 {
+			return "a disk finds memory short"
+		}
+		beat := g.words.load(wordBeat(i))
+		if age := time.Duration(g.clock.now() - beat); beat != 0 && age > g.cfg.Stale {
+			return fmt.Sprintf("a disk's loop has not been heard of for %v", age.Round(time.Millisecond))
+		}
+	}
+	return ""
+}
+
+// Close takes the guard off the interface.
+func (g *Guard) Close() error {
+	g.Stats()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil
+	}
+	g.closed = true
+	return g.release()
+}
+
+// release closes what there is, the attachment first.
+func (g *Guard) release() error {
+	var errs []error
+	if g.link != nil {
+		errs = append(errs, g.link.Close())
+	}
+	for _, m := range []*ebpf.Map{g.maps.disks, g.maps.pulse, g.maps.counters} {
+		if m != nil {
+			errs = append(errs, m.Close())
+		}
+	}
+	return errors.Join(append(errs, g.words.unmap())...)
+}

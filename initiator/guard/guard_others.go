@@ -1,0 +1,38 @@
+//go:build !linux
+
+package guard
+
+import "time"
+
+// A Guard cannot be made on this system.
+type Guard struct{}
+
+// Open fails with an error wrapping errors.ErrUnsupported.
+func Open(Config) (*Guard, error) { return nil, errLinux }
+
+// Tier is the lowest.
+func (*Guard) Tier() Tier { return Tier{Guard: None, Why: errLinux.Error()} }
+
+// Add fails.
+func (*Guard) Add(*Table) (*Pulse, error) { return nil, errLinux }
+
+// SetPressure does nothing.
+func (*Guard) SetPressure(bool) {}
+
+// Stats are empty.
+func (*Guard) Stats() Stats { return Stats{} }
+
+// Close does nothing.
+func (*Guard) Close() error { return nil }
+
+// A Pulse cannot be had on this system.
+type Pulse struct{}
+
+// Beat does nothing.
+func (*Pulse) Beat(bool) {}
+
+// Interval is a second.
+func (*Pulse) Interval() time.Duration { return time.Second }
+
+// Close does nothing.
+func (*Pulse) Close() error { return nil }
