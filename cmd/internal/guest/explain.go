@@ -97,8 +97,9 @@ func (t *trial) explain(out *Output) []string {
 		}
 	}
 	if !t.asked.IsZero() {
-		add("nothing moved for %s; meanwhile the target received %d frames and sent %d",
-			t.recipe.Stall.Round(time.Second), t.heldStill.received, t.heldStill.sent)
+		h := t.heldStill
+		add("nothing moved for %s; meanwhile the target received %d frames, %d of which were the flood's, and sent %d",
+			t.recipe.Stall.Round(time.Second), h.received, h.flood, h.sent)
 		if w, b := t.watched, t.before; w != b && b != (watchLine{}) {
 			add("as last told by the guest: %d pages free, %d in write-back; between its last two tellings eth0 received %d frames, dropped %d and sent %d",
 				w.free, w.writeback, w.rx-b.rx, w.rxDropped-b.rxDropped, w.tx-b.tx)

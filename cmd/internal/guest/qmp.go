@@ -9,17 +9,16 @@ import (
 	"time"
 )
 
-// SysRq makes the guest's kernel carry out SysRq commands, also when nothing
-// else in it runs any more: a break on the serial port, then a letter. What they
-// print comes with the lines.
-func (c *Control) SysRq(commands string) error {
-	for _, key := range commands {
-		if err := c.sendBreak(); err != nil {
-			return fmt.Errorf("guest: SysRq: %w", err)
-		}
-		if _, err := io.WriteString(c.keys, string(key)); err != nil {
-			return fmt.Errorf("guest: SysRq: %w", err)
-		}
+// SysRq makes the guest's kernel carry out one SysRq command, also when nothing
+// else in it runs any more: a break on the serial port, then the letter. What it
+// prints comes with the lines; while it prints, another break would be lost.
+func (c *Control) SysRq(command byte) error {
+	err := c.sendBreak()
+	if err == nil {
+		_, err = c.keys.Write([]byte{command})
+	}
+	if err != nil {
+		return fmt.Errorf("guest: SysRq %c: %w", command, err)
 	}
 	return nil
 }

@@ -81,10 +81,11 @@ type trial struct {
 	tell   func(string)
 	err    error // what the harness itself failed at
 
-	ready     bool      // swap is on and the program about to begin
-	moved     time.Time // when anything last moved
-	asked     time.Time // when the kernel was asked why nothing moves
-	lastLine  time.Time
+	ready     bool       // swap is on and the program about to begin
+	moved     time.Time  // when anything last moved
+	asked     time.Time  // when the kernel was asked first why nothing moves
+	toAsk     string     // what it is to be asked yet
+	lastLine  time.Time  // of the kernel's
 	frames    frameCount // at the target, when anything last moved
 	heldStill frameCount // since then
 	how       string     // the program ended
@@ -94,14 +95,20 @@ type trial struct {
 	before    watchLine // the one before
 }
 
-// A frameCount is what the target's interface received and sent.
-type frameCount struct{ received, sent uint64 }
+// A frameCount is what the target's interface received and sent, and how much of
+// it was a flood's.
+type frameCount struct{ received, sent, flood uint64 }
+
+func (a frameCount) minus(b frameCount) frameCount {
+	return frameCount{a.received - b.received, a.sent - b.sent, a.flood - b.flood}
+}
 
 // line looks at a line of the guest's.
 func (t *trial) line(line string, c *Control) {
-	t.lastLine = time.Now()
 	if said, ok := Said(line); ok {
 		t.said(said, c)
+	} else {
+		t.lastLine = time.Now()
 	}
 	if rest, ok := strings.CutPrefix(line, "stat: "); ok {
 		t.stat.WriteString(rest)
@@ -166,8 +173,8 @@ func (t *trial) move(c *Control) {
 
 // Times around a guest that hangs.
 const (
-	settle    = 5 * time.Second  // without a line: the kernel has said all it was asked for
-	tooLong   = 60 * time.Second // for it to say all
+	settle    = 4 * time.Second  // without a line: the kernel has said all it was asked for
+	tooLong   = 90 * time.Second // for it to say all
 	sysrqKeys = "mwt"            // memory, blocked tasks, all tasks: Documentation/admin-guide/sysrq.rst
 )
 
@@ -179,18 +186,20 @@ func (t *trial) tick(c *Control) {
 	}
 	still := time.Since(t.moved)
 	switch {
-	case !t.asked.IsZero():
-		if time.Since(t.lastLine) > settle || time.Since(t.asked) > tooLong {
-			c.Stop()
-		}
-	case still > t.recipe.Stall:
+	case t.asked.IsZero() && still > t.recipe.Stall:
 		t.tell(fmt.Sprintf("nothing moved for %s: asking the kernel why", still.Round(time.Second)))
 		n, err := c.targetFrames()
 		t.fail(c, err)
-		t.heldStill = frameCount{n.received - t.frames.received, n.sent - t.frames.sent}
+		t.heldStill = n.minus(t.frames)
 		t.WorstStall = max(t.WorstStall, still)
-		t.asked, t.lastLine = time.Now(), time.Now()
-		t.fail(c, c.SysRq(sysrqKeys))
+		t.asked, t.toAsk = time.Now(), sysrqKeys
+	case t.asked.IsZero():
+	case time.Since(t.asked) > tooLong || t.toAsk == "" && time.Since(t.lastLine) > settle:
+		c.Stop()
+	case t.toAsk != "" && time.Since(t.lastLine) > settle:
+		t.lastLine = time.Now()
+		t.fail(c, c.SysRq(t.toAsk[0]))
+		t.toAsk = t.toAsk[1:]
 	}
 }
 
@@ -226,7 +235,7 @@ func (t *trial) judge(out *Output) {
 // targetFrames is what the target's interface received and sent.
 func (c *Control) targetFrames() (frameCount, error) {
 	sent, received, err := c.net.Hosts[targetHost].Counters()
-	return frameCount{received, sent}, err
+	return frameCount{received, sent, c.Flooded()}, err
 }
 
 // fields are the key=value of a line.
