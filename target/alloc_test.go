@@ -72,6 +72,9 @@ func requestTo(dst frame.MAC, a frame.Addr, c aoe.Command) []byte {
 // answers there were at once.
 func (p *port) put(f []byte) int {
 	p.frames[0] = full(p.frames[0])[:copy(full(p.frames[0]), f)]
+	if len(f) >= frame.HeaderLen { // a request of its own, not a copy
+		frame.PutTag(p.frames[0], 7+uint32(p.counts.Frames))
+	}
 	p.frame(&p.frames[0])
 	n := len(p.replies)
 	p.flush()

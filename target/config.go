@@ -28,6 +28,9 @@ const (
 	// DefaultWildcardReplies a second are enough for sixty discoveries of
 	// sixteen disks.
 	DefaultWildcardReplies = 1000
+	// DefaultRecentWrites are those of a sixth of a second at the highest
+	// rate seen, and take 640 KiB.
+	DefaultRecentWrites = 16 << 10
 )
 
 // Config is what holds for all disks and links of a server. The zero value is
@@ -53,6 +56,10 @@ type Config struct {
 	// forged sender makes every disk send one (H22). Zero means
 	// DefaultWildcardReplies; negative means no limit.
 	WildcardReplies int
+	// RecentWrites is how many writes each disk remembers for ten seconds, to
+	// answer late copies of them instead of carrying them out (H1). Zero
+	// means DefaultRecentWrites; negative remembers none.
+	RecentWrites int
 	// Watch is the time between looks at the sizes and failures of disks.
 	// Zero means DefaultWatch; negative never looks, and logs no failures.
 	Watch time.Duration
@@ -86,6 +93,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.WildcardReplies == 0 {
 		c.WildcardReplies = DefaultWildcardReplies
+	}
+	if c.RecentWrites == 0 {
+		c.RecentWrites = DefaultRecentWrites
 	}
 	if c.Watch == 0 {
 		c.Watch = DefaultWatch

@@ -37,6 +37,7 @@ type disk struct {
 	active   []*request
 	free     []*request // with their buffers
 	shares   shares
+	recent   recent
 	closing  bool
 	failed   error // of the first sync that failed: what it lost nobody knows
 	broken   error // of the latest read, write or other call that failed
@@ -81,6 +82,7 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 		active:   make([]*request, 0, reserved),
 		free:     make([]*request, reserved),
 		shares:   newShares(reserved),
+		recent:   newRecent(cfg.RecentWrites, copyLife),
 		unsynced: make([]*request, 0, reserved),
 	}
 	d.readOnly = c.ReadOnly || d.info.ReadOnly

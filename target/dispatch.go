@@ -85,6 +85,7 @@ func (p *port) ata(d *disk, slot *[]byte, h frame.Header) []byte {
 	r := &p.inline
 	r.claim = claim{port: p, mac: p.state.MAC, src: h.Src, tag: h.Tag, n: len(b)}
 	code := r.examine(b, h, p.sectors)
+	r.digest = d.recent.digest(&r.claim, b)
 
 	d.mu.Lock()
 	what, code, out := d.ruleLocked(r, slot, code)
@@ -138,6 +139,9 @@ func (d *disk) ruleLocked(r *request, slot *[]byte, code aoe.Error) (ruling, aoe
 	case d.copyLocked(c, *slot):
 		d.counts.Copies++
 		return silent, 0, outcome{}
+	case c.changes && d.recent.knowsLocked(c):
+		d.counts.LateCopies++
+		return decided, 0, succeeded
 	}
 	if d.admitLocked(r) {
 		return run, 0, outcome{}

@@ -71,8 +71,8 @@ func TestH2CopyOfARequestInTheWorks(t *testing.T) {
 	if n := g.Calls(storetest.Write) + g.Calls(storetest.Read) + g.Calls(storetest.Trim); n != 3 {
 		t.Errorf("the disk was asked %d times for 3 requests", n)
 	}
-	// After the answer it is another request: the answer was lost.
-	f := r.write(e21, 8, sectors(8, 1))
+	// After the answer a read is another request: the answer was lost.
+	f := r.read(e21, 8, 8)
 	for range 2 {
 		g.open(1)
 		wantOK(t, r.ask(f))

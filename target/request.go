@@ -40,6 +40,7 @@ type claim struct {
 	// They are equal for what touches none.
 	from, to uint64
 	changes  bool
+	digest   uint64 // of what it says, if it changes something; see recent
 	seq      uint64 // order of arrival; guarded by disk.mu
 }
 

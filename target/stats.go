@@ -56,13 +56,16 @@ type DiskCounts struct {
 	KeepErrors  uint64 `json:"keepErrors"` // edits that could not be kept
 	SizeErrors  uint64 `json:"sizeErrors"` // looks at the size that failed
 
-	Refused  uint64 `json:"refused"`  // answered with an error of AoE
-	Aborted  uint64 `json:"aborted"`  // ATA commands that there are not
-	Masked   uint64 `json:"masked"`   // from MACs that are not on the mask
-	Copies   uint64 `json:"copies"`   // of requests still under way (H2)
-	Waited   uint64 `json:"waited"`   // for others to the same sectors (H3)
-	Overflow uint64 `json:"overflow"` // found no buffer, or no more for their initiator (H7, H23)
-	HeldMost uint64 `json:"heldMost"` // buffers in use at once
+	Refused uint64 `json:"refused"` // answered with an error of AoE
+	Aborted uint64 `json:"aborted"` // ATA commands that there are not
+	Masked  uint64 `json:"masked"`  // from MACs that are not on the mask
+	Copies  uint64 `json:"copies"`  // of requests still under way (H2)
+	// LateCopies of writes that were answered already are answered once more
+	// and not carried out (H1).
+	LateCopies uint64 `json:"lateCopies"`
+	Waited     uint64 `json:"waited"`   // for others to the same sectors (H3)
+	Overflow   uint64 `json:"overflow"` // found no buffer, or no more for their initiator (H7, H23)
+	HeldMost   uint64 `json:"heldMost"` // buffers in use at once
 }
 
 // PortStats tells of one link.

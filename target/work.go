@@ -227,6 +227,9 @@ func (d *disk) resultLocked(c *claim, atSync bool, err error) outcome {
 		}
 		return deviceFailed
 	}
+	if c.changes {
+		d.recent.addLocked(c)
+	}
 	switch c.what {
 	case doRead:
 		d.counts.Reads++

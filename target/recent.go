@@ -1,0 +1,131 @@
+package target
+
+import (
+	"hash/maphash"
+	"time"
+
+	"aoe/frame"
+)
+
+// recentWays is how many writes share a place in the memory of recent writes.
+const recentWays = 8
+
+// copyLife is how long a copy of a frame can be under way, with a wide margin:
+// switches hold frames for milliseconds, and one that has lost its way round
+// a loop for seconds.
+const copyLife = 10 * time.Second
+
+// sourceOffset is that of the sender's MAC, behind the destination's.
+const sourceOffset = 6
+
+// recent is a disk's bounded memory of what it has written (H1). A copy of a
+// write can be under way for a while, on a longer path or in a clogged switch,
+// and arrive when the write was answered long ago and another to the same
+// sectors too. Carried out, it would undo that one. So it is answered, once
+// more, and nothing else: it is known by sender, tag and all that it says.
+//
+// An initiator that uses a tag again for something else while copies of the first
+// may be alive (H4) is not guarded: what it says twice it may mean twice, and
+// what it writes is not ours to lose.
+//
+// It belongs to the disk and its lock, except for digest.
+type recent struct {
+	life    time.Duration // how long a copy can be under way
+	start   time.Time
+	seed    maphash.Seed
+	buckets [][recentWays]wrote
+	reusers [16]frame.MAC // that use tags again, the latest
+	reuser  int           // the place for the next
+}
+
+// wrote is a write or trim that was answered. digest is of the whole frame but
+// for its destination and what follows its data.
+type wrote struct {
+	digest uint64
+	at     time.Duration // after start; 0: nothing is here
+	tag    uint32
+	src    frame.MAC
+}
+
+// newRecent remembers about that many writes, for so long at most. None makes no
+// memory.
+func newRecent(writes int, life time.Duration) recent {
+	if writes <= 0 {
+		return recent{}
+	}
+	n := 1
+	for n*recentWays < writes {
+		n *= 2
+	}
+	return recent{life: life, start: time.Now(), seed: maphash.MakeSeed(), buckets: make([][recentWays]wrote, n)}
+}
+
+// now is the time of an event, never 0.
+func (m *recent) now() time.Duration { return max(time.Since(m.start), 1) }
+
+// digest is that of the write or trim c in b. It takes no lock: the sum over the
+// data is the long part.
+func (m *recent) digest(c *claim, b []byte) uint64 {
+	if m.buckets == nil || !c.changes {
+		return 0
+	}
+	n := frame.ATADataOffset + int(c.ata.Count)*frame.SectorSize
+	return maphash.Bytes(m.seed, b[sourceOffset:min(n, len(b))])
+}
+
+// bucket is where writes of that sender and tag are.
+func (m *recent) bucket(c *claim) *[recentWays]wrote {
+	x := uint64(c.tag) * 0x9e3779b97f4a7c15
+	return &m.buckets[x>>32&uint64(len(m.buckets)-1)]
+}
+
+// knowsLocked reports whether c is a copy of a write that was answered.
+func (m *recent) knowsLocked(c *claim) bool {
+	if m.buckets == nil {
+		return false
+	}
+	now := m.now()
+	for i := range m.bucket(c) {
+		w := &m.bucket(c)[i]
+		if w.at != 0 && w.tag == c.tag && w.src == c.src {
+			return w.digest == c.digest && now-w.at <= m.life && !m.reuses(c.src)
+		}
+	}
+	return false
+}
+
+// addLocked remembers c, which is about to be answered.
+func (m *recent) addLocked(c *claim) {
+	if m.buckets == nil {
+		return
+	}
+	now := m.now()
+	b := m.bucket(c)
+	place := &b[0]
+	for i := range b {
+		w := &b[i]
+		if w.at != 0 && w.tag == c.tag && w.src == c.src {
+			if w.digest != c.digest && now-w.at <= m.life && !m.reuses(c.src) {
+				m.reusers[m.reuser] = c.src
+				m.reuser = (m.reuser + 1) % len(m.reusers)
+			}
+			place = w
+			break
+		}
+		if w.at < place.at {
+			place = w
+		}
+	}
+	*place = wrote{digest: c.digest, at: now, tag: c.tag, src: c.src}
+}
+
+// reuses reports whether src was seen to use a tag for something else while a
+// copy of what it was used for could still be under way (H4).
+func (m *recent) reuses(src frame.MAC) bool {
+	for i := range m.reusers {
+		if m.reusers[i] == src {
+			return src != frame.MAC{}
+		}
+	}
+	return false
+}

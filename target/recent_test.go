@@ -1,0 +1,93 @@
+package target
+
+import (
+	"testing"
+	"time"
+
+	"aoe/frame"
+)
+
+// A saying is a write with the given tag from the given sender that says word.
+func saying(m *recent, src byte, tag uint32, word byte) *claim {
+	c := &claim{src: frame.MAC{2, 0, 0, 0, 0, src}, tag: tag, what: doWrite, changes: true, ata: frame.ATA{Count: 1}}
+	b := make([]byte, frame.ATADataOffset+frame.SectorSize)
+	copy(b[sourceOffset:], c.src[:])
+	frame.PutTag(b, tag)
+	b[len(b)-1] = word
+	c.n = len(b)
+	c.digest = m.digest(c, b)
+	return c
+}
+
+// TestH1RecentWritesAreKnownForAWhile, by all that they say, and no longer.
+func TestH1RecentWritesAreKnownForAWhile(t *testing.T) {
+	m := newRecent(64, time.Minute)
+	w := saying(&m, 1, 5, 'a')
+	if m.knowsLocked(w) {
+		t.Fatal("known before it was written")
+	}
+	m.addLocked(w)
+	for _, row := range []struct {
+		name string
+		c    *claim
+		want bool
+	}{
+		{"itself", saying(&m, 1, 5, 'a'), true},
+		{"other data", saying(&m, 1, 5, 'b'), false},
+		{"another tag", saying(&m, 1, 6, 'a'), false},
+		{"another sender", saying(&m, 2, 5, 'a'), false},
+	} {
+		if got := m.knowsLocked(row.c); got != row.want {
+			t.Errorf("%s: known %v, want %v", row.name, got, row.want)
+		}
+	}
+	m.start = m.start.Add(-2 * time.Minute) // two minutes pass
+	if m.knowsLocked(w) {
+		t.Error("still known when no copy can be alive")
+	}
+}
+
+// TestH4WhoReusesTagsIsNotGuarded: it may say twice what it means twice.
+func TestH4WhoReusesTagsIsNotGuarded(t *testing.T) {
+	m := newRecent(64, time.Minute)
+	m.addLocked(saying(&m, 1, 5, 'a'))
+	m.addLocked(saying(&m, 2, 5, 'a'))
+	m.addLocked(saying(&m, 1, 5, 'b')) // the tag again
+	m.addLocked(saying(&m, 1, 6, 'c'))
+	if m.knowsLocked(saying(&m, 1, 5, 'b')) || m.knowsLocked(saying(&m, 1, 6, 'c')) {
+		t.Error("guarded although it uses tags again")
+	}
+	if !m.knowsLocked(saying(&m, 2, 5, 'a')) {
+		t.Error("another initiator lost its guard too")
+	}
+}
+
+// The memory is bounded, and the oldest are forgotten first.
+func TestRecentForgetsTheOldest(t *testing.T) {
+	const writes = 1024
+	m := newRecent(writes, time.Minute)
+	if n := len(m.buckets) * recentWays; n != writes {
+		t.Fatalf("room for %d, want %d", n, writes)
+	}
+	for tag := range uint32(10 * writes) {
+		m.addLocked(saying(&m, 1, tag, 'x'))
+	}
+	for tag := range uint32(10 * writes) {
+		known := m.knowsLocked(saying(&m, 1, tag, 'x'))
+		if age := 10*writes - int(tag); known && age > 4*writes {
+			t.Fatalf("known after %d writes", age)
+		} else if !known && age <= writes/4 {
+			t.Fatalf("forgotten after %d writes", age)
+		}
+	}
+}
+
+// A negative number remembers nothing.
+func TestRecentSwitchedOff(t *testing.T) {
+	m := newRecent(-1, time.Minute)
+	w := saying(&m, 1, 5, 'a')
+	m.addLocked(w)
+	if w.digest != 0 || m.knowsLocked(w) {
+		t.Error("it remembers")
+	}
+}
