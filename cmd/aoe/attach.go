@@ -24,6 +24,7 @@ import (
 	"aoe/frame"
 	"aoe/initiator"
 	"aoe/initiator/attach"
+	"aoe/reserve/harden"
 )
 
 // An attachConfig is the command line of aoe attach.
@@ -41,6 +42,8 @@ type attachConfig struct {
 	json             bool
 	wait             time.Duration
 	takeOver         bool
+	swapSafe         string
+	process          *harden.Process // nil without --swap-safe
 }
 
 func newAttach() *cobra.Command {
@@ -67,6 +70,8 @@ again. What was acknowledged is on the target, what was not is sent again. It
 waits 1 s first, until no frame of the dead process can be on its way. If nothing
 was left, it attaches anew: say it wherever a supervisor restarts aoe.
 
+` + swapSafeHelp + `
+
 --plan prints the memory that would be reserved, line by line, and what that
 guarantees, without attaching anything and without asking anybody.
 
@@ -87,12 +92,18 @@ EXIT STATUS
   # For qemu, fio, nbdcopy, libnbd; needs no FUSE
   aoe attach -i eth0 --via nbd --socket /run/e1.1.sock e1.1
 
+  # To swap to
+  aoe attach -i eth0 --swap-safe=strict --background e1.1
+
   # What would be reserved
   aoe attach -i eth0 --plan e1.1`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			addr, err := parseAddr(args[0])
 			if err != nil {
+				return err
+			}
+			if err := c.safely(cmd.Flags()); err != nil {
 				return err
 			}
 			switch {
@@ -125,6 +136,7 @@ func (c *attachConfig) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.plan, "plan", false, "print what would be reserved, and end")
 	f.BoolVar(&c.json, "json", false, "print JSON instead of the device's path, or of the plan")
 	f.DurationVar(&c.wait, "wait", initiator.OpenTime, "how long to look for the disk")
+	swapSafeFlag(f, &c.swapSafe)
 	f.BoolVar(&c.takeOver, "takeover", false, "take over the device that a process which died left, if there is one (ublk, nbd-kernel)")
 }
 
@@ -201,6 +213,12 @@ func (c attachConfig) startBehind(cmd *cobra.Command, addr frame.Addr) error {
 
 // run attaches, says so, and holds the disk until it is detached.
 func (c attachConfig) run(cmd *cobra.Command, addr frame.Addr) error {
+	if err := c.harden(cmd.ErrOrStderr()); err != nil {
+		if background.Inside() {
+			err = errors.Join(err, background.Ready("", err))
+		}
+		return err
+	}
 	// Asked for before there is anything to undo: a signal must not kill us in
 	// the middle of it.
 	signals := make(chan os.Signal, 1)
@@ -208,6 +226,10 @@ func (c attachConfig) run(cmd *cobra.Command, addr frame.Addr) error {
 	defer signal.Stop(signals)
 
 	h, err := c.attach(cmd, addr, signals)
+	if c.process != nil {
+		_, werr := c.process.Steps().WriteTo(cmd.ErrOrStderr())
+		err = errors.Join(err, werr)
+	}
 	say := ""
 	if err == nil {
 		say, err = c.describe(h)
@@ -254,6 +276,7 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 		TakeOver: c.takeOver, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 	}
 	cfg.Disk.Link = l
+	cfg.Harden, cfg.Facts = c.process, linkFacts(l)
 	if c.socket != "" {
 		if cfg.Socket, err = filepath.Abs(c.socket); err != nil {
 			return nil, errors.Join(err, l.Close())

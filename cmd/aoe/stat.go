@@ -119,6 +119,7 @@ func printStatus(w io.Writer, s rundir.Status) error {
 	if st := s.Stats; st != nil {
 		detailRows(t, st)
 	}
+	guaranteeRows(t, s)
 	if st := s.FUSE; st != nil {
 		t.Row("  device I/O", fmt.Sprintf("%d reads, %d writes, %d flushes, %d trims, %d zeroed, %d errors",
 			st.Reads, st.Writes, st.Flushes, st.Trims, st.Zeroes, st.Errors))
@@ -165,8 +166,10 @@ func detailRows(t *show.Table, st *initiator.Stats) {
 	r := st.Reserve
 	t.Row("  memory", fmt.Sprintf("%s; %s mapped, %d buffers reserved, %d free, %d at the least",
 		r.Regime, show.Bytes(int64(r.MappedBytes)), r.Reserve, r.FreeReserve, r.ReserveLow))
-	t.Row("  admission", fmt.Sprintf("%d admitted, %d waited, %d from the reserve, %d times into crunch",
-		r.Admitted, r.Waited, r.FromReserve, r.ToCrunch))
+	t.Row("  admission", fmt.Sprintf("%d admitted, %d waited, %d from the reserve",
+		r.Admitted, r.Waited, r.FromReserve))
+	t.Row("  regime", fmt.Sprintf("%s; %d times into crunch, %d times back; normal allocation failed %d times, %d of them to map memory; pressure %v",
+		r.Regime, r.ToCrunch, r.ToNormal, r.NormalFailures, r.GrowthFailures, r.Pressure))
 	l := st.Link
 	t.Row("  interface", fmt.Sprintf("%d received, %d sent, dropped: %d by the kernel, %d too long, %d sending; down %d times",
 		l.Received, l.Sent, l.KernelDropped, l.Truncated, l.SendDropped, l.Flaps))

@@ -6,30 +6,40 @@ import (
 )
 
 // lockChunk is the unit in which memory that was never touched is told from
-// memory in use.
-const lockChunk = 1 << 20
+// memory in use. Where 1 MiB made 10 MiB of the runtime's tables stay that are
+// not used, this makes less than 1.
+const lockChunk = 64 << 10
+
+// lockHuge is more than a process of ours can use of one mapping: it is a table,
+// like the race detector's, and asking for each piece of it would take minutes.
+const lockHuge = 1 << 30
+
+// heapArena is the unit in which the Go runtime reserves addresses for its heap on
+// 64-bit systems. All that is mapped in it is heap, and is brought in whole: what
+// was given back before the collector was switched off is used again after.
+const heapArena = 64 << 20
 
 // lockMemory locks what is mapped now, and what will be. mlockall(2) with
 // MCL_CURRENT would bring in every page of every mapping, among them the 32 MiB
 // index of the Go heap and the 32 MiB that crypto/internal/fips140/drbg sets
 // aside, of which some KiB are used: 84 MiB instead of 20, on a machine that
 // has 128. With MCL_ONFAULT on everything the first use of each page would be a
-// fault in the I/O path. So, of anonymous mappings, a piece of which not a single
+// fault in the I/O path. So, of anonymous mappings that are not heap, a piece of which not a single
 // page is in memory after the rehearsal is locked as it is touched; all others
 // are brought in whole.
-func (p *Process) lockMemory() (locked, sparse uintptr, err error) {
+func (p *Process) lockMemory(heap uintptr) (locked, sparse uintptr, err error) {
 	// First what comes, then what is there: nothing slips through in between.
 	if err := p.sys.lockFuture(); err != nil {
 		return 0, 0, err
 	}
-	locked, sparse, err = p.lockPresent()
+	locked, sparse, err = p.lockPresent(heap &^ (heapArena - 1))
 	if err != nil {
 		err = errors.Join(err, p.sys.unlock()) // half of it is of no use, and may run into a limit later
 	}
 	return locked, sparse, err
 }
 
-func (p *Process) lockPresent() (locked, sparse uintptr, err error) {
+func (p *Process) lockPresent(heap uintptr) (locked, sparse uintptr, err error) {
 	all, err := p.sys.mappings()
 	if err != nil {
 		return 0, 0, err
@@ -38,7 +48,7 @@ func (p *Process) lockPresent() (locked, sparse uintptr, err error) {
 		if !m.accessible || m.special {
 			continue // reserved addresses without memory, or the kernel's own
 		}
-		n, s, err := p.lockMapping(m)
+		n, s, err := p.lockMapping(m, m.start-heap < heapArena)
 		if err != nil && !errors.Is(err, errGone) {
 			return 0, 0, fmt.Errorf("%x-%x: %w", m.start, m.end, err)
 		}
@@ -50,25 +60,43 @@ func (p *Process) lockPresent() (locked, sparse uintptr, err error) {
 // errGone means that a mapping was taken away since it was listed.
 var errGone = errors.New("no longer mapped")
 
-func (p *Process) lockMapping(m mapping) (locked, sparse uintptr, err error) {
-	if !m.anonymous || m.bytes() <= lockChunk {
+func (p *Process) lockMapping(m mapping, whole bool) (locked, sparse uintptr, err error) {
+	switch {
+	case whole || !m.anonymous || m.bytes() <= lockChunk:
 		return m.bytes(), 0, p.sys.lock(m.start, m.bytes(), false)
+	case m.bytes() > lockHuge:
+		return 0, m.bytes(), p.sys.lock(m.start, m.bytes(), true)
 	}
 	for at := m.start; at < m.end; {
-		n := min(lockChunk-at%lockChunk, m.end-at)
-		used, err := p.sys.resident(at, n)
+		end, used, err := p.run(at, m.end)
 		if err != nil {
 			return locked, sparse, err
 		}
-		if err := p.sys.lock(at, n, !used); err != nil {
+		if err := p.sys.lock(at, end-at, !used); err != nil {
 			return locked, sparse, err
 		}
 		if used {
-			locked += n
+			locked += end - at
 		} else {
-			sparse += n
+			sparse += end - at
 		}
-		at += n
+		at = end
 	}
 	return locked, sparse, nil
+}
+
+// run is where the chunks end that are in use like the one at start.
+func (p *Process) run(start, limit uintptr) (end uintptr, used bool, err error) {
+	for end = start; end < limit; {
+		n := min(lockChunk-end%lockChunk, limit-end)
+		u, err := p.sys.resident(end, n)
+		if err != nil {
+			return end, used, err
+		}
+		if end > start && u != used {
+			break
+		}
+		end, used = end+n, u
+	}
+	return end, used, nil
 }

@@ -21,13 +21,14 @@ type fake struct {
 	maps        []mapping
 	inMemory    map[uintptr]bool // chunks
 	allocated   uint64
+	heap        uintptr
 }
 
 // sound is a machine on which every step succeeds.
 func sound() *fake {
 	return &fake{
 		fails: map[string]error{}, wasExecuted: true, all: []thread{{1, true}, {2, true}},
-		free: 64 << 20, ram: 1 << 30, inMemory: map[uintptr]bool{},
+		heap: 1 << 45, free: 64 << 20, ram: 1 << 30, inMemory: map[uintptr]bool{},
 	}
 }
 
@@ -46,7 +47,7 @@ func (f *fake) setRealTime() error         { return f.call("realtime") }
 func (f *fake) setOOMScore(n int) error    { return f.call("oom %d", n) }
 func (f *fake) minFree() (int64, error)    { return f.free, f.call("minfree") }
 func (f *fake) total() (int64, error)      { return f.ram, f.call("total") }
-func (f *fake) collect(n int)              { _ = f.call("collect %d", n) }
+func (f *fake) collect(n int) uintptr      { _ = f.call("collect %d", n); return f.heap }
 func (f *fake) heapAllocated() uint64      { return f.allocated }
 func (f *fake) lockFuture() error          { return f.call("future") }
 func (f *fake) unlock() error              { return f.call("unlock") }
@@ -208,38 +209,41 @@ func TestMinFreeGrowsWithTheMachine(t *testing.T) {
 // TestLockBringsInWhatIsUsed, leaves tables that never were to their first touch,
 // and does not lock what has no memory.
 func TestLockBringsInWhatIsUsed(t *testing.T) {
-	const mib = lockChunk
+	const chunk = lockChunk
 	f := sound()
 	f.maps = []mapping{
-		{start: 16 * mib, end: 17 * mib, accessible: true},                              // text
-		{start: 32 * mib, end: 36*mib + 4096, accessible: true},                         // a large file: all of it
-		{start: 64*mib - 8192, end: 66*mib + 4096, accessible: true, anonymous: true},   // data, partly used
-		{start: 96 * mib, end: 160 * mib, anonymous: true},                              // reserved addresses
-		{start: 200 * mib, end: 200*mib + 4096, accessible: true, anonymous: true},      // small: not asked
-		{start: 300 * mib, end: 300*mib + 8192, accessible: true, special: true},        // vvar
-		{start: 400*mib + 4096, end: 402*mib + 4096, accessible: true, anonymous: true}, // taken away
-		{start: 500 * mib, end: 500*mib + 4096, accessible: true, anonymous: true},      // after it
+		{start: 16 * chunk, end: 17 * chunk, accessible: true},                              // text
+		{start: 32 * chunk, end: 36*chunk + 4096, accessible: true},                         // a large file: all of it
+		{start: 64*chunk - 8192, end: 68*chunk + 4096, accessible: true, anonymous: true},   // data, partly used
+		{start: 96 * chunk, end: 160 * chunk, anonymous: true},                              // reserved addresses
+		{start: 200 * chunk, end: 200*chunk + 4096, accessible: true, anonymous: true},      // small: not asked
+		{start: 300 * chunk, end: 300*chunk + 8192, accessible: true, special: true},        // vvar
+		{start: 400*chunk + 4096, end: 402*chunk + 4096, accessible: true, anonymous: true}, // taken away
+		{start: 500 * chunk, end: 500*chunk + 4096, accessible: true, anonymous: true},      // after it
+		{start: 1 << 40, end: 1<<40 + lockHuge + 4096, accessible: true, anonymous: true},   // a table
 	}
-	f.inMemory = map[uintptr]bool{64 * mib: true}
-	gone := &goneAt{f, 400*mib + 4096}
+	f.maps = append(f.maps, mapping{start: heapArena * 8, end: heapArena*8 + 4<<20, accessible: true, anonymous: true}) // heap
+	f.inMemory = map[uintptr]bool{64 * chunk: true, 65 * chunk: true, 1 << 40: true}
+	gone := &goneAt{f, 400*chunk + 4096}
 	p := &Process{sys: gone}
-	locked, sparse, err := p.lockMemory()
+	locked, sparse, err := p.lockMemory(heapArena*8 + 5<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
 		"future", "maps",
-		"lock 1000000+100000 onfault=false",
-		"lock 2000000+401000 onfault=false",
-		"lock 3ffe000+2000 onfault=true", "lock 4000000+100000 onfault=false",
-		"lock 4100000+100000 onfault=true", "lock 4200000+1000 onfault=true",
-		"lock c800000+1000 onfault=false",
-		"lock 1f400000+1000 onfault=false",
+		"lock 100000+10000 onfault=false",
+		"lock 200000+41000 onfault=false",
+		"lock 3fe000+2000 onfault=true", "lock 400000+20000 onfault=false", "lock 420000+21000 onfault=true",
+		"lock c80000+1000 onfault=false",
+		"lock 1f40000+1000 onfault=false",
+		"lock 10000000000+40001000 onfault=true",
+		"lock 20000000+400000 onfault=false",
 	}
 	if !slices.Equal(f.calls, want) {
 		t.Errorf("asked for\n%q, want\n%q", f.calls, want)
 	}
-	if locked != mib+4*mib+4096+mib+4096+4096 || sparse != 8192+mib+4096 {
+	if locked != chunk+4*chunk+4096+2*chunk+4096+4096+4<<20 || sparse != 8192+2*chunk+4096+lockHuge+4096 {
 		t.Errorf("%d bytes locked, %d sparse", locked, sparse)
 	}
 }

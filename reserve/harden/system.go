@@ -18,8 +18,8 @@ type system interface {
 	minFree() (int64, error)
 	total() (int64, error)
 	// collect grows the heap by that many bytes, collects it and switches the
-	// collector off.
-	collect(grow int)
+	// collector off. It returns the address of something on the heap.
+	collect(grow int) uintptr
 	// heapAllocated is the bytes allocated on the heap since the process began.
 	heapAllocated() uint64
 

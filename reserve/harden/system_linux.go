@@ -167,21 +167,21 @@ func (*linux) total() (int64, error) {
 	return int64(info.Totalram) * int64(info.Unit), nil
 }
 
-// collect: the order is what keeps the runtime's scavenger from giving back what
+// collect makes garbage into room first, so that the heap is not larger than it
+// has to be. The order is what keeps the runtime's scavenger from giving back what
 // the heap was grown by. Its goal is set when the collector's is, and with the
 // collector off there is none. Locked pages cannot be given back: the runtime
 // would map them anew, and that waits for memory.
-func (*linux) collect(grow int) {
+func (*linux) collect(grow int) uintptr {
 	debug.SetMemoryLimit(math.MaxInt64) // as if GOMEMLIMIT were not set
+	at := uintptr(0)
 	if grow > 0 {
-		room := make([]byte, grow)
-		for i := 0; i < len(room); i += os.Getpagesize() {
-			room[i] = 1
-		}
-		runtime.KeepAlive(room)
+		runtime.GC()
+		at = touched(grow)
 	}
 	runtime.GC()
 	debug.SetGCPercent(-1)
+	return at
 }
 
 func (l *linux) heapAllocated() uint64 {

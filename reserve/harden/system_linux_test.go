@@ -102,10 +102,12 @@ func (s *sealed) use(work []byte) error {
 	}
 	for range 100 {
 		touch(work)
-		_ = append([]byte(nil), work[:1<<13]...) // garbage, within what there is to spare
 	}
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &after); err != nil {
 		return err
+	}
+	for range 100 {
+		_ = append([]byte(nil), work[:1<<13]...) // garbage, within what there is to spare
 	}
 	s.Faults = after.Minflt + after.Majflt - before.Minflt - before.Majflt
 	metrics.Read(gauge)
@@ -114,7 +116,8 @@ func (s *sealed) use(work []byte) error {
 		s.ReleasedBytes = now - released
 	}
 	threads := s.Threads
-	if err := (&linux{}).makeThreads(spareThreads); err != nil {
+	// Two less than were made: the runtime itself may have taken some since.
+	if err := (&linux{}).makeThreads(spareThreads - 2); err != nil {
 		return err
 	}
 	tasks, err := os.ReadDir("/proc/self/task")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"aoe/frame"
 	"aoe/frame/link/linktest"
@@ -13,12 +14,14 @@ import (
 	"aoe/target/store"
 )
 
-// The stage of a rehearsal: a disk in memory, on a segment that loses every tenth
-// frame.
+// The stage of a rehearsal: a disk in memory, on a segment that loses every 20th
+// frame, and on which no frame lives long: the engine then need not wait before
+// it writes again to where a write was repeated.
 const (
 	rehearsalBytes = 1 << 20
-	rehearsalLoss  = 0.1
-	rehearsals     = 32
+	rehearsalLoss  = 0.05
+	rehearsals     = 16
+	rehearsalLife  = time.Millisecond
 )
 
 // rehearse does everything that the process will have to do later, on a disk in
@@ -44,6 +47,7 @@ func rehearse(ctx context.Context, cfg initiator.Config) (err error) {
 	defer func() { err = errors.Join(err, port.Close()) }()
 	d, err := initiator.Open(ctx, initiator.Config{
 		Link: port, Addr: addr, MaxRequest: cfg.MaxRequest, Depth: cfg.Depth, LockThread: true, DeadTime: -1,
+		FrameLife: rehearsalLife,
 	})
 	if err != nil {
 		return fmt.Errorf("hold: rehearsal: %w", err)

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"aoe/cmd/internal/exit"
+	"aoe/cmd/internal/tier"
+	"aoe/frame/link"
+	"aoe/frame/link/ring"
+	"aoe/reserve/harden"
+)
+
+// What --swap-safe can be.
+const (
+	swapSafeOff    = ""
+	swapSafeWarn   = "warn"
+	swapSafeStrict = "strict"
+)
+
+// swapSafeHelp is the part of attach's help.
+const swapSafeHelp = `--swap-safe prepares the process for a machine that swaps to the disk: no thread of it
+is waited for by memory reclaim, its memory is locked, its I/O threads are
+real-time ones, the kernel does not kill it for memory, its collector is off and it
+writes no log. Requests are sent again for ever. Each step is printed to standard
+error with its outcome, what a failed one costs, and how to mend it;
+--swap-safe=strict does not attach when one fails. aoe stat -v shows the steps
+again, and the tier: what is guaranteed when memory runs out.`
+
+// Defaults of a disk that is swapped to: what a swapping kernel has in flight,
+// and enough of it guaranteed to go on at a useful rate.
+const (
+	swapDepth    = 32
+	swapReserved = 4
+)
+
+// swapSafeFlag is --swap-safe, which can stand alone.
+func swapSafeFlag(f *pflag.FlagSet, to *string) {
+	f.StringVar(to, "swap-safe", swapSafeOff, "prepare for swapping to the disk; strict: or refuse to attach")
+	f.Lookup("swap-safe").NoOptDefVal = swapSafeWarn
+}
+
+// safely changes the defaults of what was not said.
+func (c *attachConfig) safely(f *pflag.FlagSet) error {
+	switch c.swapSafe {
+	case swapSafeOff:
+		return nil
+	case swapSafeWarn, swapSafeStrict:
+	default:
+		return exit.Usagef("--swap-safe=%s: want --swap-safe or --swap-safe=strict", c.swapSafe)
+	}
+	for _, d := range []struct {
+		flag  string
+		value *int
+		safe  int
+	}{{"deadsecs", &c.deadsecs, -1}, {"depth", &c.depth, swapDepth}, {"reserved", &c.reserved, swapReserved}} {
+		if !f.Changed(d.flag) {
+			*d.value = d.safe
+		}
+	}
+	c.lock = true
+	return nil
+}
+
+// harden takes the first steps. It has to come before anything that makes
+// threads or opens files: it may execute this program again, from the start.
+func (c *attachConfig) harden(stderr io.Writer) (err error) {
+	if c.swapSafe == swapSafeOff {
+		return nil
+	}
+	c.process, err = harden.Begin(harden.Config{Strict: c.swapSafe == swapSafeStrict})
+	if err == nil {
+		err = c.process.Prepare()
+	}
+	if err != nil {
+		return c.refused(stderr, err)
+	}
+	return nil
+}
+
+// refused prints the steps behind an error.
+func (c *attachConfig) refused(stderr io.Writer, err error) error {
+	if c.process != nil {
+		if _, werr := c.process.Steps().WriteTo(stderr); werr != nil {
+			return werr
+		}
+	}
+	return err
+}
+
+// linkFacts are what the tier needs to know of the port.
+func linkFacts(l link.Link) tier.Facts {
+	_, mapped := l.(*ring.Link)
+	return tier.Facts{Ring: mapped, Filter: tier.ClassicFilter}
+}
