@@ -9,15 +9,13 @@ import (
 
 const commandQuery = aoe.CommandQueryConfigInformation
 
-// Fields of struct __sk_buff (linux/bpf.h), the kernel's view of a frame for
-// socket filters.
-const (
-	skbPacketType  = 4
-	skbVLANPresent = 20
-)
+// skbPacketType is a field of struct __sk_buff (linux/bpf.h), the kernel's view
+// of a frame for socket filters.
+const skbPacketType = 4
 
 // packetOtherHost is PACKET_OTHERHOST of packet(7): to another host, heard
-// because the port hears everything.
+// because the port hears everything, or because it was of a VLAN that this host
+// has no interface for and the kernel has taken the tag off (H10).
 const packetOtherHost = 3
 
 // wholeFrame is what a socket filter returns to keep a frame of any length.
@@ -34,9 +32,6 @@ func filterProgram(table, counters, slots int) asm.Instructions {
 		asm.Mov.Imm(rVerdict, int32(droppedElsewhere)),
 		asm.LoadMem(asm.R2, rCtx, skbPacketType, asm.Word),
 		asm.JEq.Imm(asm.R2, packetOtherHost, "drop"),
-		asm.Mov.Imm(rVerdict, int32(droppedVLAN)),
-		asm.LoadMem(asm.R3, rCtx, skbVLANPresent, asm.Word),
-		asm.JNE.Imm(asm.R3, 0, "drop"),
 
 		asm.Mov.Imm(rVerdict, int32(droppedShort)),
 		asm.Mov.Imm(asm.R2, 0),

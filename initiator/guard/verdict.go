@@ -10,7 +10,6 @@ const (
 	keptAnnouncement
 	keptAsked // while the disk is looked for
 	droppedElsewhere
-	droppedVLAN
 	droppedShort
 	droppedType
 	droppedRequest
@@ -39,8 +38,7 @@ type FilterStats struct {
 	Announcements uint64 `json:"announcements"` // kept: of the disk
 	Asked         uint64 `json:"asked"`         // kept: of the disk, while it was looked for
 
-	Elsewhere   uint64 `json:"elsewhere"`   // dropped: to another host
-	VLAN        uint64 `json:"vlan"`        // dropped: of another network
+	Elsewhere   uint64 `json:"elsewhere"`   // dropped: to another host, or of another network
 	Short       uint64 `json:"short"`       // dropped: shorter than a header
 	EtherType   uint64 `json:"etherType"`   // dropped: not AoE
 	Request     uint64 `json:"request"`     // dropped: not a response
@@ -57,7 +55,7 @@ func (s FilterStats) Kept() uint64 { return s.Answers + s.Announcements + s.Aske
 
 // Dropped is how many did not.
 func (s FilterStats) Dropped() uint64 {
-	return s.Elsewhere + s.VLAN + s.Short + s.EtherType + s.Request + s.Version + s.Address + s.Source +
+	return s.Elsewhere + s.Short + s.EtherType + s.Request + s.Version + s.Address + s.Source +
 		s.Destination + s.Tag + s.Command
 }
 
@@ -68,7 +66,6 @@ func filterStats(n []uint64) FilterStats {
 		Announcements: n[keptAnnouncement],
 		Asked:         n[keptAsked],
 		Elsewhere:     n[droppedElsewhere],
-		VLAN:          n[droppedVLAN],
 		Short:         n[droppedShort],
 		EtherType:     n[droppedType],
 		Request:       n[droppedRequest],
