@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -49,55 +48,11 @@ type attachConfig struct {
 func newAttach() *cobra.Command {
 	c := attachConfig{maxRequest: initiator.DefaultMaxRequest}
 	cmd := &cobra.Command{
-		Use:   "attach -i INTERFACE ADDRESS",
-		Short: "Attach a disk as a block device, or as a socket",
-		Long: `Attach the disk ADDRESS and print the device that shows it. The disk stays
-attached until SIGINT (Ctrl-C) or SIGTERM, or until aoe detach; with --background
-the command returns when the device is there.
-
-` + waysHelp() + `
-While the device is in use, mounted for instance, a signal or aoe detach is
-refused, and says where it is used. When the target is silent for --deadsecs,
-requests fail; when it answers again, the disk is up again. aoe stat shows the
-state.
-
-A disk that answers with another serial number than the one found at first is not
-used (--serial says beforehand which it must be): requests wait for the right one.
-
-A device of ublk or nbd-kernel outlives the process that serves it: when that is
-killed, requests wait in the kernel, and --takeover serves the same device
-again. What was acknowledged is on the target, what was not is sent again. It
-waits 1 s first, until no frame of the dead process can be on its way. If nothing
-was left, it attaches anew: say it wherever a supervisor restarts aoe.
-
-` + swapSafeHelp + `
-
---plan prints the memory that would be reserved, line by line, and what that
-guarantees, without attaching anything and without asking anybody.
-
-EXIT STATUS
-  0  detached; with --background: attached; with --plan: printed
-  1  something failed
-  2  the command line was not understood
-  3  nobody answered
-  4  attached already by another process`,
-		Example: `  # A block device, until Ctrl-C
-  aoe attach -i eth0 e1.1
-  mkfs.ext4 /dev/loop0 && mount /dev/loop0 /mnt
-
-  # The same from a script
-  device=$(aoe attach -i eth0 --background e1.1)
-  aoe detach e1.1
-
-  # For qemu, fio, nbdcopy, libnbd; needs no FUSE
-  aoe attach -i eth0 --via nbd --socket /run/e1.1.sock e1.1
-
-  # To swap to
-  aoe attach -i eth0 --swap-safe=strict --background e1.1
-
-  # What would be reserved
-  aoe attach -i eth0 --plan e1.1`,
-		Args: cobra.ExactArgs(1),
+		Use:     "attach -i INTERFACE ADDRESS",
+		Short:   "Attach a disk as a block device, or as a socket",
+		Long:    attachHelp(),
+		Example: attachExamples,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			addr, err := parseAddr(args[0])
 			if err != nil {
@@ -149,21 +104,6 @@ func wayNames() (names []string) {
 	return names
 }
 
-// waysHelp is the table of ways to attach, as this machine has them.
-func waysHelp() string {
-	var b strings.Builder
-	t := show.NewTable("  --via", "gives", "here", "to swap on")
-	for _, w := range attach.Ways() {
-		here := "yes"
-		if !w.Available {
-			here = "no"
-		}
-		t.Row("  "+w.Name, w.Gives, here, w.Swap)
-	}
-	_ = t.Print(&b) // a strings.Builder takes everything
-	return b.String()
-}
-
 func (c attachConfig) disk(addr frame.Addr) initiator.Config {
 	cfg := initiator.Config{
 		Addr: addr, Serial: c.serial, Depth: c.depth, ReservedRequests: c.reserved,
@@ -173,26 +113,6 @@ func (c attachConfig) disk(addr frame.Addr) initiator.Config {
 		cfg.DeadTime = -1
 	}
 	return cfg
-}
-
-// printPlan prints the bill for the interface's MTU. It needs no privilege.
-func (c attachConfig) printPlan(w io.Writer, addr frame.Addr) error {
-	if c.ifname == "" {
-		return exit.Usagef("no interface: say -i eth0")
-	}
-	ifi, err := net.InterfaceByName(c.ifname)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.ifname, err)
-	}
-	p, err := c.disk(addr).Plan(ifi.MTU, 0)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return show.JSON(w, p)
-	}
-	_, err = p.WriteTo(w)
-	return err
 }
 
 // startBehind starts the process that holds the disk, and prints what it says.

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"strings"
+
+	"aoe/cmd/internal/show"
+	"aoe/initiator/attach"
+)
+
+// attachHelp is the long help of attach.
+func attachHelp() string {
+	return `Attach the disk ADDRESS and print the device that shows it. The disk stays
+attached until SIGINT (Ctrl-C) or SIGTERM, or until aoe detach; with --background
+the command returns when the device is there.
+
+` + waysHelp() + `
+While the device is in use, mounted for instance, a signal or aoe detach is
+refused, and says where it is used. When the target is silent for --deadsecs,
+requests fail; when it answers again, the disk is up again. aoe stat shows the
+state.
+
+A disk that answers with another serial number than the one found at first is not
+used (--serial says beforehand which it must be): requests wait for the right one.
+
+A device of ublk or nbd-kernel outlives the process that serves it: when that is
+killed, requests wait in the kernel, and --takeover serves the same device
+again. What was acknowledged is on the target, what was not is sent again. It
+waits 1 s first, until no frame of the dead process can be on its way. If nothing
+was left, it attaches anew: say it wherever a supervisor restarts aoe.
+
+` + swapSafeHelp + `
+
+--plan prints the memory that would be reserved, line by line, and what that
+guarantees, without attaching anything and without asking anybody.
+
+EXIT STATUS
+  0  detached; with --background: attached; with --plan: printed
+  1  something failed
+  2  the command line was not understood
+  3  nobody answered
+  4  attached already by another process`
+}
+
+const attachExamples = `  # A block device, until Ctrl-C
+  aoe attach -i eth0 e1.1
+  mkfs.ext4 /dev/loop0 && mount /dev/loop0 /mnt
+
+  # The same from a script
+  device=$(aoe attach -i eth0 --background e1.1)
+  aoe detach e1.1
+
+  # For qemu, fio, nbdcopy, libnbd; needs no FUSE
+  aoe attach -i eth0 --via nbd --socket /run/e1.1.sock e1.1
+
+  # To swap to
+  aoe attach -i eth0 --swap-safe=strict --background e1.1
+
+  # What would be reserved
+  aoe attach -i eth0 --plan e1.1`
+
+// waysHelp is the table of ways to attach, as this machine has them.
+func waysHelp() string {
+	var b strings.Builder
+	t := show.NewTable("  --via", "gives", "here", "to swap on")
+	for _, w := range attach.Ways() {
+		here := "yes"
+		if !w.Available {
+			here = "no"
+		}
+		t.Row("  "+w.Name, w.Gives, here, w.Swap)
+	}
+	_ = t.Print(&b) // a strings.Builder takes everything
+	return b.String()
+}
