@@ -196,8 +196,9 @@ func (n *NBD) Close(ctx context.Context) error {
 }
 
 // Stats are the counters as of now.
-func (n *NBD) Stats() NBDStats {
-	c := &n.counters
+func (n *NBD) Stats() NBDStats { return n.counters.snapshot() }
+
+func (c *nbdCounters) snapshot() NBDStats {
 	return NBDStats{
 		Connections: c.connections.Load(), Refused: c.refused.Load(), Broken: c.broken.Load(),
 		Reads:   c.requests[nbdCmdRead].Load(),

@@ -22,6 +22,9 @@ const maxPiecesHint = 1024
 // writeReplies sends replies until the queue is closed, and gives slots back.
 // When the connection is broken it only gives back.
 func (t *nbdTransmission) writeReplies() {
+	if t.onThread != nil {
+		t.onThread()
+	}
 	w := &t.writer
 	for s := range t.finished {
 		w.batch = append(w.batch[:0], s)

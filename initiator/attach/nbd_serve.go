@@ -254,6 +254,9 @@ func (t *nbdTransmission) parts(s *nbdSlot, kind Kind, longest int) {
 // is a goroutine of its own because it waits for admission: the writer must
 // not, and the callbacks cannot.
 func (t *nbdTransmission) flushBehind() {
+	if t.onThread != nil {
+		t.onThread()
+	}
 	for s := range t.unsynced {
 		s.synced = true
 		s.parts.Store(1)

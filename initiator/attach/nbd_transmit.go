@@ -30,6 +30,9 @@ type nbdTransmission struct {
 	structured bool   // structured replies, as negotiated
 	stream     *stream
 	stats      *nbdCounters
+	onThread   func() // if not nil: called by each goroutine at its start, but by run
+
+	saidGoodbye atomic.Bool // the client sent NBD_CMD_DISC
 
 	ctx    context.Context // ends when the connection is given up
 	cancel context.CancelFunc
@@ -123,6 +126,7 @@ func (t *nbdTransmission) readRequests() error {
 			return err
 		}
 		if q.command == nbdCmdDisconnect {
+			t.saidGoodbye.Store(true)
 			return nil
 		}
 		s := <-t.free

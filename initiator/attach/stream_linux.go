@@ -3,7 +3,6 @@ package attach
 import (
 	"io"
 	"net"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,12 +12,26 @@ import (
 // a copy in between, and without allocating. One goroutine may read while
 // another writes; close may be called at any time by any.
 type stream struct {
-	conn  net.Conn
-	raw   syscall.RawConn
+	conn  streamConn
+	raw   streamCaller
 	stall time.Duration // longest time without progress; negative: for ever
 	in    pump
 	out   pump
 }
+
+// A streamConn is what a stream needs of a net.Conn, and a streamCaller what it
+// needs of a syscall.RawConn.
+type (
+	streamConn interface {
+		Close() error
+		SetReadDeadline(time.Time) error
+		SetWriteDeadline(time.Time) error
+	}
+	streamCaller interface {
+		Read(f func(fd uintptr) bool) error
+		Write(f func(fd uintptr) bool) error
+	}
+)
 
 // A pump is one direction of a stream. The functions are made once, because a
 // closure per call would be an allocation per call.

@@ -2,7 +2,6 @@ package attach
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,10 +10,7 @@ import (
 func kernelWays() []Way {
 	return []Way{
 		ublkWay(),
-		{
-			Name: "nbd-kernel", Gives: "a block device", Swap: "yes",
-			Reason: notBuilt("/dev/nbd0", "nbd"),
-		},
+		nbdKernelWay(),
 		fuseWay(),
 	}
 }
@@ -29,12 +25,18 @@ func ublkWay() Way {
 	return w
 }
 
-// notBuilt tells that we cannot do something yet, and whether the kernel could.
-func notBuilt(device, module string) string {
-	if _, err := os.Stat(device); err != nil {
-		return fmt.Sprintf("not built into this program yet, and this kernel has no %s (modprobe %s)", device, module)
+func nbdKernelWay() Way {
+	w := Way{Name: "nbd-kernel", Gives: "a block device", Swap: "yes"}
+	if err := doNBD(func(*nbdControl) error { return nil }); err != nil {
+		w.Reason = strings.TrimPrefix(err.Error(), "attach: ")
+		return w
 	}
-	return "not built into this program yet"
+	if !mayMount() {
+		w.Reason = "needs CAP_SYS_ADMIN: run as root"
+		return w
+	}
+	w.Available = true
+	return w
 }
 
 func fuseWay() Way {

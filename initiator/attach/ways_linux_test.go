@@ -33,6 +33,9 @@ func TestWays(t *testing.T) {
 	if w, ok := attach.DefaultWay(); ok != (first >= 0) || ok && w.Name != ways[first].Name {
 		t.Errorf("default %+v, %v, of %+v", w, ok, ways)
 	}
+	if w := ways[1]; !w.Available && os.Geteuid() == 0 && !strings.Contains(w.Reason, "modprobe nbd") {
+		t.Errorf("nbd-kernel: %q says not what to do", w.Reason)
+	}
 	if w := ways[0]; !w.Available && os.Geteuid() == 0 && !strings.Contains(w.Reason, "modprobe ublk_drv") && !strings.Contains(w.Reason, "Linux 6.5") {
 		t.Errorf("ublk: %q says not what to do", w.Reason)
 	}

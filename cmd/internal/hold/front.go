@@ -20,6 +20,14 @@ func newFront(ctx context.Context, cfg Config, d attach.Disk) (front, error) {
 			return nil, err
 		}
 		return &ublkFront{dev}, nil
+	case "nbd-kernel":
+		dev, err := attach.NBDKernel(ctx, attach.NBDKernelConfig{
+			Disk: d, ReadOnly: cfg.ReadOnly, DeadTime: cfg.Disk.DeadTime, TakeOver: cfg.TakeOver, OnThread: cfg.OnThread,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return &nbdKernelFront{dev}, nil
 	}
 	dev, err := attach.FUSE(ctx, attach.FUSEConfig{
 		Disk: d, ReadOnly: cfg.ReadOnly,
@@ -55,6 +63,19 @@ func (f *ublkFront) done() <-chan struct{}             { return f.dev.Done() }
 func (f *ublkFront) stats(s *rundir.Status) {
 	st := f.dev.Stats()
 	s.UBLK = &st
+}
+
+// nbdKernelFront is a block device that outlives its process for a while.
+type nbdKernelFront struct{ dev *attach.NBDKernelDevice }
+
+func (f *nbdKernelFront) path() string                      { return f.dev.Path }
+func (f *nbdKernelFront) close(ctx context.Context) error   { return f.dev.Close(ctx) }
+func (f *nbdKernelFront) abandon(ctx context.Context) error { return f.dev.Abandon(ctx) }
+func (f *nbdKernelFront) resize() error                     { return f.dev.Resize() }
+func (f *nbdKernelFront) done() <-chan struct{}             { return f.dev.Done() }
+func (f *nbdKernelFront) stats(s *rundir.Status) {
+	st := f.dev.Stats()
+	s.NBD = &st
 }
 
 // nbdFront is a unix socket.

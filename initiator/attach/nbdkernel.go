@@ -1,0 +1,133 @@
+package attach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// NBDKernelConfig is what a block device of the kernel's NBD client is made of.
+type NBDKernelConfig struct {
+	// Disk is what the device shows. It stays the caller's: close it after the
+	// device.
+	Disk Disk
+	// ReadOnly makes a read-only device even if the disk could be written.
+	ReadOnly bool
+	// InFlight is how many requests are in hand at once; more wait in the
+	// socket. Zero means as many as the disk admits ([Info.Depth]).
+	InFlight int
+	// DeadTime is how long the disk tries a request before it fails; negative
+	// means for ever. The kernel waits longer for an answer than that before it
+	// sends a request again: only then does it send again what a process had in
+	// hand that died. Zero means 180 s.
+	DeadTime time.Duration
+	// TakeOver takes over the device that a process which died left, if there
+	// is one for this disk; see UBLKConfig.
+	TakeOver bool
+	// OnThread, if not nil, is called on each thread that does I/O for the
+	// device, before it does any. There are two, and a third if the disk has a
+	// write cache; they live as long as the connection.
+	OnThread func()
+}
+
+// Timeouts of the kernel's client.
+const (
+	nbdKernelDeadTime = 180 * time.Second
+	// nbdKernelMargin is by how much the kernel waits longer for an answer than
+	// the disk tries.
+	nbdKernelMargin = 10 * time.Second
+	// nbdKernelReconnect is how long it waits for a process that takes the
+	// device over before it fails everything.
+	nbdKernelReconnect = 300 * time.Second
+)
+
+func (cfg *NBDKernelConfig) validate() (Info, error) {
+	if cfg.Disk == nil {
+		return Info{}, errNoDisk
+	}
+	info, err := cfg.Disk.Info().withDefaults()
+	if err != nil {
+		return Info{}, err
+	}
+	info.ReadOnly = info.ReadOnly || cfg.ReadOnly
+	if cfg.Disk.Size() < int64(info.BlockSize) {
+		return Info{}, fmt.Errorf("attach: a disk of %d bytes has no block of %d", cfg.Disk.Size(), info.BlockSize)
+	}
+	if cfg.InFlight <= 0 {
+		cfg.InFlight = info.Depth
+	}
+	if cfg.DeadTime == 0 {
+		cfg.DeadTime = nbdKernelDeadTime
+	}
+	return info, nil
+}
+
+// timeout is how long the kernel waits for an answer, in whole seconds. A disk
+// that tries for ever is no reason to wait for ever for a process that died:
+// when the time is over the kernel gives up the connection, and we make it a
+// new one.
+func (cfg *NBDKernelConfig) timeout() time.Duration {
+	if cfg.DeadTime < 0 {
+		return nbdKernelDeadTime + nbdKernelMargin
+	}
+	return (cfg.DeadTime + nbdKernelMargin + time.Second - 1).Truncate(time.Second)
+}
+
+// A NBDKernelDevice is a block device of the kernel's NBD client that shows a
+// disk. When this process dies, the device stays for 300 s: requests wait in
+// the kernel until another process takes it over.
+type NBDKernelDevice struct {
+	// Path of the device, "/dev/nbd0".
+	Path string
+	// TakenOver tells that it was there before.
+	TakenOver bool
+	impl      *nbdKernelDevice
+}
+
+// NBDKernel attaches a disk as a block device of the kernel's NBD client, which
+// it connects to this process with a pair of sockets. It needs CAP_SYS_ADMIN.
+// ctx is for attaching, not for the life of the device.
+func NBDKernel(ctx context.Context, cfg NBDKernelConfig) (*NBDKernelDevice, error) {
+	info, err := cfg.validate()
+	if err != nil {
+		return nil, err
+	}
+	return attachNBDKernel(ctx, cfg, info)
+}
+
+// Close detaches the device and returns when nothing is left of it. While the
+// device is in use it does nothing and returns an *InUseError. If ctx ends,
+// Close may be called again, and goes on from there.
+func (d *NBDKernelDevice) Close(ctx context.Context) error { return d.impl.close(ctx) }
+
+// Abandon ends the device whether it is in use or not: who uses it gets I/O
+// errors, and data that was not yet written is lost.
+func (d *NBDKernelDevice) Abandon(ctx context.Context) error { return d.impl.abandon(ctx) }
+
+// Done is closed when the device has ended, by Close or in any other way.
+func (d *NBDKernelDevice) Done() <-chan struct{} { return d.impl.done }
+
+// Resize makes the device as large as the disk is now. It must not be called
+// while the target is silent: the kernel waits for all requests first. It
+// refuses to make the device smaller (H16).
+func (d *NBDKernelDevice) Resize() error { return d.impl.resize() }
+
+// Stats are the counters of the device.
+func (d *NBDKernelDevice) Stats() NBDStats { return d.impl.counters.snapshot() }
+
+// nbdBackend names a disk in the kernel's record of a device: by it the next
+// process finds the device, and the kernel refuses every other (H15).
+func nbdBackend(info Info) string { return "aoe " + info.Name + " " + info.Serial }
+
+// nbdKernelFlags are the transmission flags that the kernel is told.
+func nbdKernelFlags(info Info) uint16 {
+	flags := nbdFlagsOf(info) &^ (nbdSendFastZero)
+	if !info.WriteCache {
+		// What is acknowledged is durable: nothing to be flushed.
+		flags &^= nbdSendFlush | nbdSendFUA
+	}
+	return flags
+}
+
+var errNBDKernelGone = errors.New("attach: the kernel gave the device up")
