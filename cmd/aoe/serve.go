@@ -11,6 +11,7 @@ import (
 
 	"aoe/cmd/internal/exit"
 	"aoe/cmd/internal/keep"
+	"aoe/cmd/internal/metrics"
 	"aoe/cmd/internal/show"
 	"aoe/frame"
 	"aoe/target"
@@ -32,6 +33,7 @@ type serveConfig struct {
 	state           string
 	refuseEdits     bool
 	wildcardReplies int
+	metrics         string
 	verbose         bool
 }
 
@@ -100,6 +102,7 @@ EXIT STATUS
 	f.StringVar(&c.state, "state", "", "directory that keeps config strings, masks and reserve lists through a restart")
 	f.BoolVar(&c.refuseEdits, "refuse-edits", false, "refuse to edit config string, mask and reserve list over the wire")
 	f.IntVar(&c.wildcardReplies, "discovery-replies", 0, fmt.Sprintf("answers a second to requests for every disk (default %d, negative: no limit)", target.DefaultWildcardReplies))
+	f.StringVar(&c.metrics, "metrics", "", "serve counters to Prometheus over HTTP at this address, localhost:9100/metrics")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log disks and links that come, change and go; failures are always logged")
 	return cmd
 }
@@ -170,7 +173,14 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) error {
 	if err := printServed(stdout, s.Stats()); err != nil {
 		return errors.Join(err, s.Close())
 	}
-	return s.Serve(ctx)
+	if c.metrics == "" {
+		return s.Serve(ctx)
+	}
+	m, err := metrics.Listen(c.metrics, s.Stats)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return errors.Join(s.Serve(ctx), m.Close())
 }
 
 func (c serveConfig) addDisks(s *target.Server, mode target.Mode) error {
