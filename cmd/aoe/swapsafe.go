@@ -20,13 +20,13 @@ const (
 )
 
 // swapSafeHelp is the part of attach's help.
-const swapSafeHelp = `--swap-safe prepares the process for a machine that swaps to the disk: no thread of it
-is waited for by memory reclaim, its memory is locked, its I/O threads are
-real-time ones, the kernel does not kill it for memory, its collector is off and it
-writes no log. Requests are sent again for ever. Each step is printed to standard
-error with its outcome, what a failed one costs, and how to mend it;
---swap-safe=strict does not attach when one fails. aoe stat -v shows the steps
-again, and the tier: what is guaranteed when memory runs out.`
+const swapSafeHelp = `--swap-safe prepares the process for a machine that swaps to the disk: memory
+reclaim waits for none of its threads, its memory is locked, its I/O threads
+are real-time ones, the kernel does not kill it for memory, its collector is
+off, and it writes no log. Requests are sent again for ever. Each step is printed
+to standard error with its outcome, what a failed one costs, and how to mend it;
+with --swap-safe=strict a failed one refuses to attach. aoe stat -v shows the
+steps again, and the tier: what is guaranteed when memory runs out.`
 
 // Defaults of a disk that is swapped to: what a swapping kernel has in flight,
 // and enough of it guaranteed to go on at a useful rate.
