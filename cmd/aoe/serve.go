@@ -180,6 +180,9 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) error {
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
+	if _, err := fmt.Fprintf(stdout, "metrics at http://%s/metrics\n", m.Addr); err != nil {
+		return errors.Join(err, m.Close(), s.Close())
+	}
 	return errors.Join(s.Serve(ctx), m.Close())
 }
 

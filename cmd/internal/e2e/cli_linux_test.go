@@ -3,9 +3,12 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -240,6 +243,35 @@ func TestServeKeepsSettings(t *testing.T) {
 	cfg("fset", "forged")
 	if out := cfg("read", ""); strings.Contains(out, "forged") {
 		t.Errorf("an edit was carried out that is refused: %q", out)
+	}
+	server.stop(t)
+}
+
+// TestServeTellsPrometheus what it has served.
+func TestServeTellsPrometheus(t *testing.T) {
+	b := newBed(t, 9000)
+	mustRun(t, b.target, "ip", "link", "set", "lo", "up")
+	server := b.serve(t, b.image(t, 1<<20), "--metrics", "127.0.0.1:0")
+	addr := server.waitFor(t, `metrics at http://(\S+)/metrics`)
+	var conn net.Conn
+	err := b.target.Do(func() (err error) {
+		conn, err = net.Dial("tcp", addr)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /metrics HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// waitAnswers has asked for the config string.
+	if !regexp.MustCompile(`aoe_target_requests_total\{disk="e1.1",op="query"\} [1-9]`).Match(body) {
+		t.Errorf("no query was counted:\n%s", body)
 	}
 	server.stop(t)
 }
