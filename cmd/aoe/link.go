@@ -20,14 +20,17 @@ func linkFlag(f *pflag.FlagSet, to *string) {
 }
 
 // openLink opens an interface.
-func openLink(name, kind string) (link.Link, error) {
+func openLink(name, kind string) (link.Link, error) { return openSized(name, kind, 0) }
+
+// openSized opens an interface whose receive ring has at least so many slots.
+func openSized(name, kind string, frames int) (link.Link, error) {
 	if name == "" {
 		return nil, exit.Usagef("no interface: say -i eth0")
 	}
 	if kind != open.Best && !slices.Contains(open.Kinds(), kind) {
 		return nil, exit.Usagef("--link %q: want %s", kind, strings.Join(open.Kinds(), " or "))
 	}
-	return open.As(kind, name)
+	return open.With(open.Config{Interface: name, Kind: kind, Frames: frames})
 }
 
 // ethernets are the interfaces that are up and have a MAC address, for commands

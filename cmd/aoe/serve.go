@@ -14,6 +14,7 @@ import (
 	"aoe/cmd/internal/metrics"
 	"aoe/cmd/internal/show"
 	"aoe/frame"
+	"aoe/frame/link/ring"
 	"aoe/target"
 	"aoe/target/store"
 )
@@ -202,7 +203,7 @@ func (c serveConfig) addDisks(s *target.Server, mode target.Mode) error {
 
 func (c serveConfig) addLinks(s *target.Server) error {
 	for _, name := range c.interfaces {
-		l, err := openLink(name, c.linkKind)
+		l, err := openSized(name, c.linkKind, receiveSlots(s.Stats()))
 		if err != nil {
 			return err
 		}
@@ -211,6 +212,20 @@ func (c serveConfig) addLinks(s *target.Server) error {
 		}
 	}
 	return nil
+}
+
+// mostSlots of a receive ring are 36 MiB at MTU 9000.
+const mostSlots = 4096
+
+// receiveSlots is how many frames a link may have to keep until they are looked
+// at: all that its disks advertise to hold, and as many again, which were sent a
+// second time (H7).
+func receiveSlots(st target.Stats) int {
+	n := 0
+	for _, d := range st.Disks {
+		n += 2 * d.BufferCount
+	}
+	return min(max(n, ring.DefaultFrames), mostSlots)
 }
 
 func parseMode(s string) (target.Mode, error) {

@@ -80,3 +80,19 @@ func TestServePrintsWhatItServes(t *testing.T) {
 		t.Errorf("printed\n%swant\n%s", b.String(), want)
 	}
 }
+
+// TestH7RingHoldsWhatIsAdvertised: a receive ring has room for all that the disks
+// behind it advertise, twice, within bounds.
+func TestH7RingHoldsWhatIsAdvertised(t *testing.T) {
+	for _, row := range []struct{ disks, buffers, want int }{
+		{0, 0, 256}, {1, 64, 256}, {4, 64, 512}, {1, 1000, 2000}, {100, 64, 4096},
+	} {
+		st := target.Stats{Disks: make([]target.DiskStats, row.disks)}
+		for i := range st.Disks {
+			st.Disks[i].BufferCount = row.buffers
+		}
+		if got := receiveSlots(st); got != row.want {
+			t.Errorf("%d disks of %d buffers: %d slots, want %d", row.disks, row.buffers, got, row.want)
+		}
+	}
+}

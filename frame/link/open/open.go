@@ -31,34 +31,55 @@ func best() string {
 	return Raw
 }
 
-// Open opens the interface with the best link that the platform has.
-func Open(ifname string) (link.Link, error) { return As(Best, ifname) }
+// A Config says what to open, and how. Only Interface is needed.
+type Config struct {
+	// Interface is its name, "eth0", in the network namespace of the calling
+	// thread.
+	Interface string
+	// Kind is Best, Ring or Raw.
+	Kind string
+	// Frames is how many slots the receive ring of a Ring has at least; see
+	// [ring.Config].
+	Frames int
+	// FilterFD is the eBPF socket filter of a Ring, if it is positive; see
+	// [ring.Config].
+	FilterFD int
+}
 
-// As opens the interface with a link of the given kind.
-func As(kind, ifname string) (link.Link, error) {
-	if kind == Best {
-		kind = best()
+// With opens the interface as cfg says. What only a Ring has is not looked at
+// for another kind.
+func With(cfg Config) (link.Link, error) {
+	if cfg.Kind == Best {
+		cfg.Kind = best()
 	}
-	switch kind {
+	// A nil pointer would make a link.Link that is not nil.
+	switch cfg.Kind {
 	case Ring:
-		return Filtered(ifname, 0)
+		l, err := ring.Open(ring.Config{Interface: cfg.Interface, Frames: cfg.Frames, FilterFD: cfg.FilterFD})
+		if err != nil {
+			return nil, err
+		}
+		return l, nil
 	case Raw:
-		// A nil *raw.Link would make a link.Link that is not nil.
-		l, err := raw.Open(ifname)
+		l, err := raw.Open(cfg.Interface)
 		if err != nil {
 			return nil, err
 		}
 		return l, nil
 	}
-	return nil, fmt.Errorf("open: there is no kind of link %q: want one of %v", kind, Kinds())
+	return nil, fmt.Errorf("open: there is no kind of link %q: want one of %v", cfg.Kind, Kinds())
 }
 
-// Filtered opens the interface with a ring and an eBPF socket filter, see
-// [ring.Config]; with none if filterFD is not positive.
+// Open opens the interface with the best link that the platform has.
+func Open(ifname string) (link.Link, error) { return With(Config{Interface: ifname}) }
+
+// As opens the interface with a link of the given kind.
+func As(kind, ifname string) (link.Link, error) {
+	return With(Config{Interface: ifname, Kind: kind})
+}
+
+// Filtered opens the interface with a ring and an eBPF socket filter; with none
+// if filterFD is not positive.
 func Filtered(ifname string, filterFD int) (link.Link, error) {
-	l, err := ring.Open(ring.Config{Interface: ifname, FilterFD: filterFD})
-	if err != nil {
-		return nil, err
-	}
-	return l, nil
+	return With(Config{Interface: ifname, Kind: Ring, FilterFD: filterFD})
 }
