@@ -42,6 +42,9 @@ type attachConfig struct {
 	wait             time.Duration
 	takeOver         bool
 	swapSafe         string
+	guard            bool // insists
+	guardIfPossible  bool
+	guardAllow       rulesFlag
 	process          *harden.Process // nil without --swap-safe
 }
 
@@ -59,6 +62,9 @@ func newAttach() *cobra.Command {
 				return err
 			}
 			if err := c.safely(cmd.Flags()); err != nil {
+				return err
+			}
+			if err := c.checkGuard(); err != nil {
 				return err
 			}
 			switch {
@@ -92,6 +98,7 @@ func (c *attachConfig) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.json, "json", false, "print JSON instead of the device's path, or of the plan")
 	f.DurationVar(&c.wait, "wait", initiator.OpenTime, "how long to look for the disk")
 	swapSafeFlag(f, &c.swapSafe)
+	guardFlags(f, &c.guard, &c.guardAllow)
 	f.BoolVar(&c.takeOver, "takeover", false, "take over the device that a process which died left, if there is one (ublk, nbd-kernel)")
 }
 
@@ -187,7 +194,7 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 		case <-attached:
 		}
 	}()
-	l, err := openLink(c.ifname, c.linkKind)
+	l, kernel, err := openFiltered(c.ifname, c.linkKind, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +202,8 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 		Disk: c.disk(addr), Via: c.via, Socket: c.socket, ReadOnly: c.readOnly, Dir: rundir.Default(),
 		TakeOver: c.takeOver, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 	}
-	cfg.Disk.Link = l
+	cfg.Disk.Link, cfg.Kernel = l, kernel
+	cfg.Kernel.Guarding, cfg.Kernel.Allow = c.guarding(), c.guardAllow
 	cfg.Harden, cfg.Facts = c.process, linkFacts(l)
 	if c.socket != "" {
 		if cfg.Socket, err = filepath.Abs(c.socket); err != nil {

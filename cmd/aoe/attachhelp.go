@@ -30,6 +30,8 @@ was left, it attaches anew: say it wherever a supervisor restarts aoe.
 
 ` + swapSafeHelp + `
 
+` + guardHelp + `
+
 --plan prints the memory that would be reserved, line by line, and what that
 guarantees, without attaching anything and without asking anybody.
 
@@ -54,6 +56,9 @@ const attachExamples = `  # A block device, until Ctrl-C
 
   # To swap to
   aoe attach -i eth0 --swap-safe=strict --background e1.1
+
+  # The same, and keep ssh from one address alive while memory is short
+  aoe attach -i eth0 --swap-safe --guard-allow arp,tcp:22@10.0.0.1 --background e1.1
 
   # What would be reserved
   aoe attach -i eth0 --plan e1.1`

@@ -116,6 +116,7 @@ func printStatus(w io.Writer, s rundir.Status) error {
 	t.Row("  attached", fmt.Sprintf("since %s by process %d", s.Since.Format(time.DateTime), s.PID))
 	t.Row("  disk", fmt.Sprintf("%s, serial %s, %s", s.Model, s.Serial, show.Gigabytes(s.SizeBytes)))
 	t.Row("  state", strings.TrimSpace(s.State+" "+s.Reason))
+	kernelRows(t, s.Kernel)
 	if st := s.Stats; st != nil {
 		detailRows(t, st)
 	}

@@ -60,6 +60,10 @@ func (c *attachConfig) safely(f *pflag.FlagSet) error {
 		}
 	}
 	c.lock = true
+	if !f.Changed("guard") {
+		c.guard = c.swapSafe == swapSafeStrict
+		c.guardIfPossible = true
+	}
 	return nil
 }
 

@@ -43,6 +43,12 @@ func (r Rule) String() string { return r.text }
 // MarshalText is the rule as it was written.
 func (r Rule) MarshalText() ([]byte, error) { return []byte(r.text), nil }
 
+// UnmarshalText is the inverse of MarshalText.
+func (r *Rule) UnmarshalText(text []byte) (err error) {
+	*r, err = parseRule(string(text))
+	return err
+}
+
 // RuleHelp is the grammar of an allow list, for help texts.
 const RuleHelp = `  arp                    ARP: without it nobody finds this host by its IPv4 address
   tcp:22@10.0.0.1        TCP to our port 22 from 10.0.0.1; also udp

@@ -42,6 +42,8 @@ type Config struct {
 	// Facts are those that the tier is worked out from and that Attach cannot
 	// know: about the link, its filter and the guard.
 	Facts tier.Facts
+	// Kernel is how the kernel helps: by default not more than the link has.
+	Kernel Kernel
 	// Dir lists the disk while it is attached.
 	Dir rundir.Dir
 	// Watch is the time between looks at the disk's condition and size. Zero

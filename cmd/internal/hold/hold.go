@@ -11,6 +11,7 @@ import (
 	"aoe/cmd/internal/rundir"
 	"aoe/initiator"
 	"aoe/initiator/attach"
+	"aoe/initiator/guard"
 	"aoe/reserve/harden"
 )
 
@@ -38,6 +39,8 @@ type Hold struct {
 	ready  chan struct{} // closed when all of the above is there
 
 	pressure *harden.Pressure // nil without cfg.Harden
+	guard    *guard.Guard     // nil if there is none
+	help     guard.Tier       // how the kernel helps
 
 	stop     context.CancelFunc // ends watch
 	watching sync.WaitGroup
@@ -66,7 +69,10 @@ func Attach(ctx context.Context, cfg Config) (_ *Hold, err error) {
 		return nil, err
 	}
 	claimed := time.Now() // whoever had it before is dead
-	if h.disk, err = initiator.Open(ctx, cfg.Disk); err != nil {
+	if err = h.openGuard(); err != nil {
+		return nil, err
+	}
+	if h.disk, err = initiator.Open(ctx, h.cfg.Disk); err != nil {
 		return nil, err
 	}
 	if err = outlive(ctx, cfg, claimed); err != nil {
@@ -103,11 +109,16 @@ func outlive(ctx context.Context, cfg Config, died time.Time) error {
 	}
 }
 
+// closeLink closes the link, and then its filter.
 func closeLink(cfg Config) error {
-	if cfg.Disk.Link == nil {
-		return nil
+	var errs []error
+	if cfg.Disk.Link != nil {
+		errs = append(errs, cfg.Disk.Link.Close())
 	}
-	return cfg.Disk.Link.Close()
+	if cfg.Kernel.Table != nil {
+		errs = append(errs, cfg.Kernel.Table.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Device is the path of the block device or of the socket.
@@ -137,6 +148,7 @@ func (h *Hold) Status() rundir.Status {
 	s.Model, s.Serial, s.Stats = id.Model, id.Serial, &st
 	h.front.stats(&s)
 	h.guarantees(&s)
+	h.kernelStatus(&s)
 	return s
 }
 
@@ -224,7 +236,7 @@ func (h *Hold) undo(ctx context.Context) error {
 	if h.disk != nil {
 		errs = append(errs, h.disk.Close())
 	}
-	errs = append(errs, closeLink(h.cfg))
+	errs = append(errs, h.closeKernel())
 	// Last, because until then the address is ours. What Status looks at
 	// stays valid.
 	if h.server != nil {

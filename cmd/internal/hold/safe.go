@@ -53,7 +53,7 @@ func (h *Hold) sealed() error {
 	if err := h.cfg.Harden.Err(); err != nil { // of threads that the device has started
 		return err
 	}
-	w, err := harden.WatchPressure(harden.PressureConfig{Tell: h.disk.SetPressure})
+	w, err := harden.WatchPressure(harden.PressureConfig{Tell: h.setPressure})
 	if err != nil {
 		h.cfg.Log.Warn("no early warning of a shortage of memory", "why", err)
 	}
@@ -86,6 +86,7 @@ func (h *Hold) endWatch() error {
 // tier is what is guaranteed to the disk.
 func (h *Hold) tier() tier.Tier {
 	f := h.cfg.Facts
+	h.kernelFacts(&f)
 	f.ArenaLocked = h.cfg.Disk.LockMemory
 	if h.cfg.Harden != nil {
 		steps := h.cfg.Harden.Steps()

@@ -7,6 +7,7 @@ import (
 	"aoe/frame"
 	"aoe/initiator"
 	"aoe/initiator/attach"
+	"aoe/initiator/guard"
 	"aoe/reserve/harden"
 )
 
@@ -35,8 +36,18 @@ type Status struct {
 
 	// Tier says what is guaranteed when memory runs out.
 	Tier *tier.Tier `json:"tier,omitempty"`
+	// Kernel is how the kernel helps.
+	Kernel *Kernel `json:"kernel,omitempty"`
 	// Hardening is nil unless the disk was attached with --swap-safe.
 	Hardening *Hardening `json:"hardening,omitempty"`
+}
+
+// Kernel is what of the kernel's help there is, and what it has done.
+type Kernel struct {
+	Tier guard.Tier `json:"tier"`
+	// Filter is nil if the filter is a classic one, Guard if there is none.
+	Filter *guard.FilterStats `json:"filter,omitempty"`
+	Guard  *guard.Stats       `json:"guard,omitempty"`
 }
 
 // Hardening is what was done to the process to keep it alive without memory.

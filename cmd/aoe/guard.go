@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"aoe/cmd/internal/exit"
+	"aoe/cmd/internal/hold"
+	"aoe/cmd/internal/rundir"
+	"aoe/cmd/internal/show"
+	"aoe/frame"
+	"aoe/frame/link"
+	"aoe/frame/link/open"
+	"aoe/initiator/engine"
+	"aoe/initiator/guard"
+)
+
+// guardHelp is the part of attach's help.
+const guardHelp = `Of the frames that arrive, the kernel gives aoe only answers to what is
+outstanding: an eBPF filter looks their tags up. That needs CAP_BPF; without it a
+classic filter passes any AoE, and aoe stat -v says so.
+
+--guard puts an XDP program on the interface, in the driver where that is
+possible. While memory is fine it passes everything. When memory is short, or aoe
+has not been able to say for 200 ms that it is not, the program drops every
+frame but the disk's own, so that nothing else can take what memory is left.
+That includes the ssh session of whoever wants to look, unless --guard-allow
+names it: a list of what passes all the same.
+
+` + guard.RuleHelp + `
+
+Ports are this host's, addresses the others'. Traffic returns by itself when
+memory is fine again; the program goes when aoe does, however it ends. An
+interface can have one such program: a second disk's aoe there runs without, and
+needs the rule aoe in the list of the first. --swap-safe includes --guard.`
+
+// guardFlags are --guard and --guard-allow.
+func guardFlags(f *pflag.FlagSet, on *bool, allow *rulesFlag) {
+	f.BoolVar(on, "guard", false, "when memory is short, drop all other frames that arrive (needs CAP_BPF and CAP_NET_ADMIN)")
+	f.Var(allow, "guard-allow", "what passes the guard all the same, as in arp,tcp:22@10.0.0.1")
+}
+
+// A rulesFlag is an allow list on the command line.
+type rulesFlag []guard.Rule
+
+func (r *rulesFlag) String() string {
+	var all []string
+	for _, rule := range *r {
+		all = append(all, rule.String())
+	}
+	return strings.Join(all, ",")
+}
+
+func (r *rulesFlag) Type() string { return "list" }
+
+// Set adds a list to what was said before.
+func (r *rulesFlag) Set(text string) error {
+	rules, err := guard.ParseRules(text)
+	*r = append(*r, rules...)
+	return err
+}
+
+// openFiltered opens an interface for one disk, with the filter that knows its
+// tags if there may be one.
+func openFiltered(name, kind string, addr frame.Addr) (link.Link, hold.Kernel, error) {
+	var k hold.Kernel
+	if kind == open.Raw || open.Kinds()[0] == open.Raw {
+		l, err := openLink(name, kind)
+		k.Why = "the raw link has a classic filter only: --link ring"
+		return l, k, err
+	}
+	table, err := guard.NewTable(addr, engine.DefaultSlots)
+	if err != nil {
+		l, lerr := openLink(name, kind)
+		k.Why = err.Error()
+		return l, k, lerr
+	}
+	k.Table = table
+	if name == "" || kind != open.Best && kind != open.Ring {
+		_, err = openLink(name, kind) // says what is wrong with the words
+	}
+	var l link.Link
+	if err == nil {
+		l, err = open.Filtered(name, table.FilterFD())
+	}
+	if err != nil {
+		return nil, hold.Kernel{}, errors.Join(err, table.Close())
+	}
+	return l, k, nil
+}
+
+// kernelRows are how the kernel helps, and what it has counted.
+func kernelRows(t *show.Table, k *rundir.Kernel) {
+	if k == nil {
+		return
+	}
+	t.Row("  kernel", fmt.Sprintf("filter %s, guard %s", k.Tier.Filter, k.Tier.Guard))
+	if k.Tier.Why != "" {
+		t.Row("", "not more because: "+k.Tier.Why)
+	}
+	for _, cost := range k.Tier.Costs() {
+		t.Row("", cost)
+	}
+	if f := k.Filter; f != nil {
+		t.Row("  filter", fmt.Sprintf("%d kept; %d dropped: %d of no live tag, %d of other hosts, disks or ports, %d requests, %d malformed",
+			f.Kept(), f.Dropped(), f.Tag+f.Command, f.Elsewhere+f.Address+f.Source+f.Destination, f.Request, f.Short+f.Version+f.EtherType))
+	}
+	g := k.Guard
+	if g == nil {
+		return
+	}
+	t.Row("  guard", fmt.Sprintf("%d answers and %d other frames passed; in crunch %d allowed, %d dropped, %d of them AoE that nobody waits for",
+		g.Answers+g.Announcements+g.Asked, g.Passed, g.Allowed, g.Dropped+g.DroppedAoE, g.DroppedAoE))
+	now := "no: everything passes"
+	if g.Crunch != "" {
+		now = "yes: " + g.Crunch
+	}
+	rules := rulesFlag(g.Allow)
+	t.Row("  in crunch", fmt.Sprintf("%s; found short %d times, below %s free; allowed then: %s",
+		now, g.Crunches, show.Bytes(g.LowBytes), orNothing(rules.String())))
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing but the disk"
+	}
+	return s
+}
+
+// guarding is whether there is to be a guard: --guard insists on it,
+// --swap-safe without =strict does not, and --guard=false is none.
+func (c *attachConfig) guarding() hold.Guarding {
+	switch {
+	case c.guard:
+		return hold.NeedGuard
+	case c.guardIfPossible:
+		return hold.WantGuard
+	}
+	return hold.NoGuard
+}
+
+// checkGuard refuses an allow list of no guard. It follows safely.
+func (c *attachConfig) checkGuard() error {
+	if len(c.guardAllow) > 0 && c.guarding() == hold.NoGuard {
+		return exit.Usagef("--guard-allow without --guard: nothing is dropped")
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package hold
+
+import (
+	"errors"
+	"fmt"
+
+	"aoe/cmd/internal/rundir"
+	"aoe/cmd/internal/tier"
+	"aoe/initiator/guard"
+)
+
+// A Guarding says whether there is to be a guard on the disk's interface.
+type Guarding uint8
+
+// NoGuard is none, WantGuard one if that is possible and otherwise a warning,
+// NeedGuard one or nothing at all.
+const (
+	NoGuard Guarding = iota
+	WantGuard
+	NeedGuard
+)
+
+// A Kernel is how the kernel is to help with the disk.
+type Kernel struct {
+	// Table has the filter of Disk.Link; Attach takes it. Nil: the link has
+	// one of its own, and Why says why.
+	Table *guard.Table
+	Why   string
+	// Guarding and Allow are the guard's.
+	Guarding Guarding
+	Allow    []guard.Rule
+}
+
+// openGuard puts the guard on the interface and tells the disk's configuration
+// what it has to tell the kernel. It comes before the disk is opened, and the
+// guard begins with it.
+func (h *Hold) openGuard() error {
+	k := h.cfg.Kernel
+	h.help = guard.Tier{Filter: guard.Classic, Guard: guard.None, Why: k.Why}
+	if k.Table != nil {
+		h.help.Filter = guard.Tags
+		h.cfg.Disk.Tags = k.Table
+	}
+	if k.Guarding == NoGuard {
+		return nil
+	}
+	err := h.guardInterface()
+	if err == nil {
+		t := h.guard.Tier()
+		h.help.Guard, h.help.Why = t.Guard, t.Why
+		return nil
+	}
+	if k.Guarding == NeedGuard {
+		return err
+	}
+	h.help.Why = err.Error()
+	h.cfg.Log.Warn("no guard on the interface: when memory is short, foreign frames go on taking it", "why", err)
+	return nil
+}
+
+func (h *Hold) guardInterface() error {
+	k := h.cfg.Kernel
+	if k.Table == nil {
+		return fmt.Errorf("hold: a guard needs the table of tags: %s", k.Why)
+	}
+	g, err := guard.Open(guard.Config{Interface: h.cfg.Disk.Link.State().Name, Allow: k.Allow})
+	if err != nil {
+		return err
+	}
+	pulse, err := g.Add(k.Table)
+	if err != nil {
+		return errors.Join(err, g.Close())
+	}
+	h.guard, h.cfg.Disk.Pulse = g, pulse
+	return nil
+}
+
+// setPressure is what an early warning of a shortage of memory does.
+func (h *Hold) setPressure(on bool) {
+	h.disk.SetPressure(on)
+	if h.guard != nil {
+		h.guard.SetPressure(on)
+	}
+}
+
+// closeKernel takes the guard off the interface and closes the link and its
+// filter. The disk was closed before.
+func (h *Hold) closeKernel() error {
+	var errs []error
+	if h.guard != nil {
+		errs = append(errs, h.guard.Close())
+	}
+	return errors.Join(append(errs, closeLink(h.cfg))...)
+}
+
+// kernelFacts adds to f what the kernel does.
+func (h *Hold) kernelFacts(f *tier.Facts) {
+	if h.help.Filter == guard.Tags {
+		f.Filter = tier.TagFilter
+	}
+	f.Guard = h.help.Guard == guard.Driver
+}
+
+// kernelStatus adds to the status how the kernel helps.
+func (h *Hold) kernelStatus(s *rundir.Status) {
+	s.Kernel = &rundir.Kernel{Tier: h.help}
+	if t := h.cfg.Kernel.Table; t != nil {
+		st := t.Stats()
+		s.Kernel.Filter = &st
+	}
+	if h.guard != nil {
+		st := h.guard.Stats()
+		s.Kernel.Guard = &st
+	}
+}
