@@ -113,7 +113,7 @@ func (c *guestConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&m.Target, "target", "own", "who serves them: own or vblade")
 	f.StringSliceVar(&m.Modules, "module", nil, "more kernel modules to load")
 	f.StringVar(&m.KernelArgs, "append", "", "more for the kernel's command line")
-	f.DurationVar(&m.Timeout, "timeout", guest.DefaultTimeout, "end the guest after this time")
+	f.DurationVar(&m.Timeout, "timeout", 0, "end the guest after this time (default 5m, with --initiator 15m)")
 	f.StringVar(&c.Cache, "cache", "", "directory for unpacked kernels (default $XDG_CACHE_HOME/aoe/guest)")
 	f.StringVar(&c.Binary, "aoe", "", "the aoe for the guest, linked statically (default this one, or one built here)")
 	f.StringVar(&c.script, "script", "", "file with what the guest's shell runs")

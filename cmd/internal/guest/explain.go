@@ -22,25 +22,26 @@ var doing = []reason{
 	{[]string{"packet_recvmsg", "tpacket_rcv"}, "receiving a frame"},
 	{[]string{"virtnet_receive", "try_fill_recv", "refill_work", "virtnet_poll"}, "giving the network card room to receive into"},
 	{[]string{"swap_read_folio", "swap_readpage", "do_swap_page", "swapin_readahead", "read_swap_cache_async", "swap_cluster_readahead", "shmem_swapin_folio"}, "reading a page back from swap"},
+	{[]string{"kswapd"}, "freeing memory"},
+	{[]string{"exc_page_fault", "asm_exc_page_fault"}, "touching its own memory"},
 	{[]string{"ublk_ch_uring_cmd", "ublk_queue_rq", "io_uring_enter", "__do_sys_io_uring_enter", "io_cqring_wait"}, "serving the disk (ublk)"},
 	{[]string{"nbd_send_cmd", "nbd_handle_cmd", "sock_xmit", "recv_work"}, "talking to the disk's server (NBD)"},
 	{[]string{"swap_writepage", "pageout", "swap_writeout"}, "writing a page to swap"},
 	{[]string{"aoenet_xmit", "aoecmd_ata_rw", "ktio", "aoeblk_queue_rq", "tx"}, "carrying a request of the aoe driver"},
 	{[]string{"balloc_dirty_pages", "balance_dirty_pages", "generic_perform_write"}, "writing to a file or device"},
-	{[]string{"kswapd"}, "freeing memory (kswapd)"},
-	{[]string{"exc_page_fault", "asm_exc_page_fault"}, "touching its own memory"},
 }
 
 // waits is what a task waits for; the first that fits. Innermost causes come
 // first.
 var waits = []reason{
+	{[]string{"bio_alloc_bioset"}, "for a bio: all that there are belong to writes that are not answered"},
+	{[]string{"mempool_alloc"}, "for an element of a memory pool"},
 	{[]string{"folio_wait_writeback", "folio_wait_writeback_killable"}, "for a page to have been written out"},
 	{[]string{"__folio_lock", "__folio_lock_or_retry", "folio_wait_bit_common", "folio_wait_bit", "migration_entry_wait"}, "for a page that is under way from or to swap"},
 	{[]string{"reclaim_throttle", "throttle_direct_reclaim", "congestion_wait"}, "for reclaim to get on: it was told to slow down"},
 	{[]string{"blk_mq_get_tag", "wbt_wait", "rq_qos_wait", "get_request"}, "for a free request of the disk's queue"},
 	{[]string{"submit_bio_wait", "blk_execute_rq", "blk_wait_io"}, "for the disk to complete a request"},
 	{[]string{"balance_dirty_pages"}, "for dirty pages to be written"},
-	{[]string{"mempool_alloc"}, "for an element of a memory pool"},
 	{[]string{"__alloc_pages_slowpath", "try_to_free_pages", "__alloc_pages_direct_reclaim"}, "for memory: it is looking for pages to free by itself"},
 	{[]string{"sock_wait_for_wmem", "sock_alloc_send_pskb"}, "for room in its socket: what it sent before was not freed yet"},
 	{[]string{"do_swap_page"}, "for a page to be read from swap"},
@@ -85,6 +86,10 @@ func (t *trial) explain(out *Output) []string {
 	var why []string
 	add := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
 	log := string(out.Serial)
+	tasks := parseTasks(log)
+	if !t.asked.IsZero() {
+		why = append(why, conclude(tasks, t.heldStill)...)
+	}
 	switch {
 	case out.End == Panicked:
 		add("the kernel panicked: %s", between(log, "Kernel panic - not syncing: ", "\n"))
@@ -109,7 +114,33 @@ func (t *trial) explain(out *Output) []string {
 		add("memory when asked: %s", zone)
 	}
 	why = append(why, explainFailures(log)...)
-	return append(why, explainTasks(parseTasks(log))...)
+	return append(why, explainTasks(tasks)...)
+}
+
+// conclude says which frame or allocation it is that everything else waits for,
+// where that is plain.
+func conclude(tasks []task, h frameCount) (why []string) {
+	asked := h.received > h.flood
+	refilling := slices.ContainsFunc(blocked(tasks), func(t task) bool { return t.in("refill_work", "try_fill_recv") })
+	sending := slices.ContainsFunc(blocked(tasks), func(t task) bool {
+		return find(t, doing) == "sending a frame"
+	})
+	switch {
+	case refilling && asked:
+		why = append(why, "what stalls is receiving: requests go out and are answered, but the network card has no room for the answers, "+
+			"and who gives it room waits for memory that only those answers would free")
+	case refilling:
+		why = append(why, "what stalls is receiving: the network card has no room for a frame, and who gives it room waits for memory")
+	case sending:
+		why = append(why, "what stalls is sending: there is no memory for a request to go out in")
+	case asked && h.sent > 0:
+		why = append(why, "requests go out and are answered, but no answer is made use of")
+	case asked:
+		why = append(why, "requests go out, but the target does not answer")
+	default:
+		why = append(why, "no request goes out any more")
+	}
+	return why
 }
 
 // explainTasks says where the blocked tasks are, alike ones in one line.

@@ -43,6 +43,9 @@ type Recipe struct {
 const (
 	DefaultFill  = 192 << 20
 	DefaultStall = 60 * time.Second
+	// RecipeTimeout is Machine.Timeout, if that is zero: a run of ours takes some
+	// five minutes under emulation.
+	RecipeTimeout = 15 * time.Minute
 	// DefaultUnread is the room of the socket in the flood that kills.
 	DefaultUnread = 48 << 20
 )
@@ -74,6 +77,9 @@ func (r Recipe) withDefaults() (Recipe, error) {
 	}
 	if r.DeadTarget && r.Machine.Disks < 2 {
 		return r, fmt.Errorf("guest: a dead target beside a live one takes two disks: --disks 2")
+	}
+	if r.Machine.Timeout == 0 {
+		r.Machine.Timeout = RecipeTimeout
 	}
 	m, err := r.Machine.withDefaults()
 	if err == nil && r.FillBytes > m.DiskBytes {

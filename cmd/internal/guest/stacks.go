@@ -92,8 +92,10 @@ func functionName(body string) string {
 
 func (t task) in(functions ...string) bool {
 	return slices.ContainsFunc(t.stack, func(f string) bool {
-		// The compiler makes clones: alloc_pages.isra.0.
+		// The compiler makes clones, alloc_pages.isra.0, and allocation profiling
+		// wrappers, mempool_alloc_noprof.
 		base, _, _ := strings.Cut(f, ".")
+		base = strings.TrimSuffix(base, "_noprof")
 		return slices.Contains(functions, base)
 	})
 }

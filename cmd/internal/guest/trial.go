@@ -19,6 +19,7 @@ type Outcome string
 const (
 	Survived  Outcome = "survived"
 	Hung      Outcome = "hung"       // nothing moved any more
+	Slow      Outcome = "slow"       // not done in time, but still moving
 	WrongPage Outcome = "wrong page" // a page was not what had been written to it
 	IOError   Outcome = "I/O error"  // a page could not be read back, or the disk failed
 	OOM       Outcome = "OOM"        // the kernel killed somebody for want of memory
@@ -225,7 +226,7 @@ func (t *trial) judge(out *Output) {
 	case bytes.Contains(out.Serial, []byte("I/O error")):
 		t.Outcome = IOError
 	case out.End == TimedOut && t.ready:
-		t.Outcome = Hung
+		t.Outcome = Slow
 	default:
 		t.Outcome = Failed
 	}

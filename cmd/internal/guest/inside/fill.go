@@ -9,7 +9,7 @@ import (
 type Fill struct {
 	Bytes int64  // more than there is memory, rounded up to whole pages
 	Seed  uint64 // of the pattern and of the order
-	// Rounds is how often the random part touches as many pages as there are.
+	// Rounds is how often the random part touches half as many pages as there are.
 	// Zero means 1, negative none.
 	Rounds int
 	// UnreadBytes, unless zero, is the room of a socket for a flood's frames on
@@ -64,7 +64,7 @@ func (f *filler) run(rounds int) error {
 		err = f.phase(phaseRead, n, f.verify)
 	}
 	if err == nil && rounds > 0 {
-		err = f.phase(phaseRandom, n*rounds, func(int) error {
+		err = f.phase(phaseRandom, n*rounds/2, func(int) error {
 			r := f.random()
 			page := int(r >> 1 % uint64(n))
 			if err := f.verify(page); err != nil || r&1 == 0 {
