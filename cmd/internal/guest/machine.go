@@ -32,6 +32,8 @@ type Machine struct {
 	DiskBytes int64
 	// Target serves them: "own", which is what empty means, or "vblade".
 	Target string
+	// WriteBack lets our own target keep answered writes in a cache until a flush.
+	WriteBack bool
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs string
 	// Timeout bounds the run. Zero means DefaultTimeout.

@@ -45,7 +45,7 @@ func (k *Kernel) Run(ctx context.Context, m Machine) (out *Output, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	disks, err := serve(n, m.Target, paths)
+	disks, err := serve(n, m, paths)
 	if err != nil {
 		return nil, err
 	}

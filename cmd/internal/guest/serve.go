@@ -38,11 +38,15 @@ func makeDisks(dir string, n int, sizeBytes int64) (paths []string, err error) {
 }
 
 // serve serves the files as disks on the target's host.
-func serve(n network, kind string, paths []string) (served, error) {
-	if kind == "vblade" {
+func serve(n network, m Machine, paths []string) (served, error) {
+	if m.Target == "vblade" {
 		return serveVblade(n, paths)
 	}
-	return serveOwn(n, paths)
+	mode := target.WriteThrough
+	if m.WriteBack {
+		mode = target.WriteBack
+	}
+	return serveOwn(n, paths, mode)
 }
 
 // An own is our target, in this process.
@@ -52,7 +56,7 @@ type own struct {
 	done   chan error
 }
 
-func serveOwn(n network, paths []string) (_ *own, err error) {
+func serveOwn(n network, paths []string, mode target.Mode) (_ *own, err error) {
 	s, err := target.New(target.Config{Keeper: keep.Refuse()})
 	if err != nil {
 		return nil, err
@@ -67,7 +71,7 @@ func serveOwn(n network, paths []string) (_ *own, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.AddDisk(target.Disk{Addr: diskAddr(i), Store: st, Model: "aoe lab guest"}); err != nil {
+		if err := s.AddDisk(target.Disk{Addr: diskAddr(i), Store: st, Mode: mode, Model: "aoe lab guest"}); err != nil {
 			return nil, errors.Join(err, st.Close())
 		}
 	}
