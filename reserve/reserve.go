@@ -76,11 +76,23 @@ func New(cfg Config) (*Reserve, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := newReserve(cfg, mem)
+	r, err := newBacked(cfg, mem)
 	if err != nil {
 		return nil, errors.Join(err, mem.close())
 	}
 	return r, nil
+}
+
+// newBacked does not begin what the system could not finish.
+func newBacked(cfg Config, mem memory) (*Reserve, error) {
+	full, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := backed(mem, full.layout().bytes(full.Reserve)); err != nil {
+		return nil, err
+	}
+	return newReserve(cfg, mem)
 }
 
 func newReserve(cfg Config, mem memory) (*Reserve, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -8,9 +9,34 @@ import (
 	"aoe/cmd/internal/exit"
 	"aoe/cmd/internal/show"
 	"aoe/frame"
+	"aoe/frame/link/open"
+	"aoe/frame/link/ring"
+	"aoe/initiator"
+	"aoe/reserve"
 )
 
-// printPlan prints the bill for the interface's MTU. It needs no privilege.
+// An attachPlan is the bill of an attached disk: what this process reserves, and
+// what the kernel does on its behalf.
+type attachPlan struct {
+	reserve.Plan
+	Kernel []reserve.Line `json:"kernel"`
+
+	// Sums in bytes: reserved at start by us, by the kernel, and what ordinary
+	// allocation may add. Locked is what can never be swapped out.
+	ReservedBytes int64 `json:"reservedBytes"`
+	KernelBytes   int64 `json:"kernelBytes"`
+	NormalBytes   int64 `json:"normalBytes"`
+	LockedBytes   int64 `json:"lockedBytes"`
+	// NotReserved is what no plan can promise.
+	NotReserved string `json:"notReserved"`
+	// Unbacked says why attaching would fail now, if it would.
+	Unbacked string `json:"unbacked,omitempty"`
+
+	locked bool
+}
+
+// printPlan prints the bill for the interface's MTU. It needs no privilege. The
+// error is that of a plan that this machine could not back.
 func (c attachConfig) printPlan(w io.Writer, addr frame.Addr) error {
 	if c.ifname == "" {
 		return exit.Usagef("no interface: say -i eth0")
@@ -19,13 +45,65 @@ func (c attachConfig) printPlan(w io.Writer, addr frame.Addr) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.ifname, err)
 	}
-	p, err := c.disk(addr).Plan(ifi.MTU, 0)
+	p, err := c.billFor(addr, ifi.MTU)
 	if err != nil {
 		return err
 	}
-	if c.json {
-		return show.JSON(w, p)
+	unbacked := p.Check()
+	if unbacked != nil {
+		p.Unbacked = unbacked.Error()
 	}
-	_, err = p.WriteTo(w)
+	if c.json {
+		return errors.Join(show.JSON(w, p), unbacked)
+	}
+	return errors.Join(p.print(w), unbacked)
+}
+
+func (c attachConfig) billFor(addr frame.Addr, mtu int) (attachPlan, error) {
+	bill, err := c.disk(addr).Plan(mtu, 0)
+	if err != nil {
+		return attachPlan{}, err
+	}
+	p := attachPlan{Plan: bill, ReservedBytes: bill.Total(), NormalBytes: bill.NormalTotal(), locked: c.lock}
+	if c.linkKind == open.Ring || c.linkKind == open.Best && open.Kinds()[0] == open.Ring {
+		slots, size, bytes := ring.Memory(mtu, 0)
+		p.Kernel = append(p.Kernel,
+			reserve.Line{What: "receive ring", Count: slots, Size: size, Why: "slots of the mapped AF_PACKET ring: what is received between two turns of the loop"},
+			reserve.Line{What: "its blocks' ends", Count: 1, Size: bytes - slots*size, Why: "the kernel takes blocks of whole pages, and no slot goes over the end of one"})
+	}
+	for _, l := range p.Kernel {
+		p.KernelBytes += l.Bytes()
+	}
+	p.LockedBytes = p.KernelBytes
+	if p.locked {
+		p.LockedBytes += p.ReservedBytes
+	}
+	p.NotReserved = fmt.Sprintf("what the kernel allocates for each frame on its way: at most %d sent and not answered, and as many answers. What it has no memory for is lost, and sent again",
+		initiator.DefaultWindow)
+	return p, nil
+}
+
+// print prints the bill.
+func (p attachPlan) print(w io.Writer) error {
+	if _, err := p.WriteTo(w); err != nil {
+		return err
+	}
+	t := show.NewTable("", ">", ">", ">", "")
+	t.Row("in the kernel, at start", "count", "bytes each", "KiB", "why")
+	for _, l := range p.Kernel {
+		t.Row("  "+l.What, fmt.Sprint(l.Count), fmt.Sprint(l.Size), kib(l.Bytes()), l.Why)
+	}
+	t.Row("  total", "", "", kib(p.KernelBytes), "")
+	if err := t.Print(w); err != nil {
+		return err
+	}
+	locked := "locked: the frames' memory; more as it is mapped, and the rest of the process with --swap-safe"
+	if !p.locked {
+		locked = "not locked: the frames' memory may be swapped out (--lock, --swap-safe)"
+	}
+	_, err := fmt.Fprintf(w, "held from start to end: %s KiB, of which %s KiB cannot be swapped out; normal memory adds at most %s KiB\n%s\nnot reserved: %s\n",
+		kib(p.ReservedBytes+p.KernelBytes), kib(p.LockedBytes), kib(p.NormalBytes), locked, p.NotReserved)
 	return err
 }
+
+func kib(bytes int64) string { return fmt.Sprintf("%.1f", float64(bytes)/1024) }

@@ -49,6 +49,18 @@ func geometryFor(mtu, frames int) geometry {
 	return best
 }
 
+// Memory is what a ring with at least that many slots for frames of the given MTU
+// costs: slots of slotBytes each, and bytes in all. It is the kernel's memory,
+// mapped into this process, never swapped out and held as long as the link is
+// open. Zero frames mean DefaultFrames.
+func Memory(mtu, frames int) (slots, slotBytes, bytes int) {
+	if frames <= 0 {
+		frames = DefaultFrames
+	}
+	g := geometryFor(mtu, frames)
+	return g.slots(), g.slotSize, g.bytes()
+}
+
 // bytes is the memory that the ring costs.
 func (g geometry) bytes() int { return g.blockSize * g.blocks }
 
