@@ -29,8 +29,11 @@ func TestSoakOfAFewSeconds(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	out, err := exec.Command(binary, "-time", "3s", "-every", "1s", "-warm", "1s", "-loss", "0.01").CombinedOutput()
+	out, err := exec.Command(binary, "-time", "3s", "-every", "1s", "-warm", "1s", "-loss", "0.01").Output()
 	t.Logf("%s", out)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		t.Logf("%s", exit.Stderr)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

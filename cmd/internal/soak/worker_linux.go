@@ -3,19 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"runtime"
-	"runtime/debug"
 
 	"aoe/frame/link"
 	"aoe/frame/link/linktest"
 	"aoe/frame/link/open"
 	"aoe/initiator"
+	"aoe/reserve/harden"
 	"aoe/target"
 	"aoe/target/store"
-
-	"golang.org/x/sys/unix"
 )
 
 // serveImage is the target's process: what `aoe serve` runs.
@@ -51,8 +47,16 @@ func serveImage(c config) (err error) {
 	return errors.Join(err, <-served)
 }
 
-// useDisk is the initiator's process.
+// useDisk is the initiator's process, sealed as `aoe attach --swap-safe` does it:
+// the steps that this machine does not permit are printed, and gone without.
 func useDisk(c config) (err error) {
+	p, err := harden.Begin(harden.Config{})
+	if err == nil {
+		err = p.Prepare()
+	}
+	if err != nil {
+		return err
+	}
 	g, err := newGauge()
 	if err != nil {
 		return err
@@ -66,21 +70,24 @@ func useDisk(c config) (err error) {
 	}
 	defer func() { err = errors.Join(err, port.Close()) }()
 	d, err := initiator.Open(context.Background(), initiator.Config{
-		Link: port, Addr: e11, Depth: c.depth, LockMemory: true, LockThread: true, DeadTime: -1,
+		Link: port, Addr: e11, Depth: c.depth, LockMemory: true, OnThread: p.OnThread, DeadTime: -1,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := d.Flush(context.Background()); err != nil { // the first of its kind
-		return err
-	}
 	l, err := newLoad(d, c.block, c.depth)
 	if err != nil {
 		return err
 	}
-	if err := seal(); err != nil {
+	if err := p.Seal(func() error { return rehearse(d) }); err != nil {
 		return err
+	}
+	if _, err := p.Steps().Failed().WriteTo(os.Stderr); err != nil {
+		return err
+	}
+	if !p.Steps().Done(harden.Lock) {
+		return errors.New("without a locked process nothing is shown: run as root")
 	}
 	l.start(context.Background())
 	told := g.tell(os.Stdin, os.Stdout, func(r *reading) {
@@ -96,13 +103,10 @@ func impaired(port link.Link, loss float64) link.Link {
 	return linktest.Impair(port, linktest.Impairment{Seed: 1, Send: f, Receive: f})
 }
 
-// seal is the end of start-up: the heap is collected a last time, and all memory
-// that there is, and will be, stays.
-func seal() error {
-	runtime.GC()
-	debug.SetGCPercent(-1)
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
-		return fmt.Errorf("mlockall: %w: run as root", err)
-	}
-	return nil
+// rehearse is one of each; the load goes on from there before the baseline.
+func rehearse(d *initiator.Disk) error {
+	p := make([]byte, d.MaxRequest())
+	_, werr := d.WriteAt(p, 0)
+	_, rerr := d.ReadAt(p, 0)
+	return errors.Join(werr, rerr, d.Flush(context.Background()))
 }
