@@ -45,6 +45,7 @@ type attachConfig struct {
 	guard            bool // insists
 	guardIfPossible  bool
 	guardAllow       rulesFlag
+	guardLow         sizeFlag
 	process          *harden.Process // nil without --swap-safe
 }
 
@@ -98,7 +99,7 @@ func (c *attachConfig) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.json, "json", false, "print JSON instead of the device's path, or of the plan")
 	f.DurationVar(&c.wait, "wait", initiator.OpenTime, "how long to look for the disk")
 	swapSafeFlag(f, &c.swapSafe)
-	guardFlags(f, &c.guard, &c.guardAllow)
+	guardFlags(f, &c.guard, &c.guardAllow, &c.guardLow)
 	f.BoolVar(&c.takeOver, "takeover", false, "take over the device that a process which died left, if there is one (ublk, nbd-kernel)")
 }
 
@@ -203,7 +204,7 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 		TakeOver: c.takeOver, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 	}
 	cfg.Disk.Link, cfg.Kernel = l, kernel
-	cfg.Kernel.Guarding, cfg.Kernel.Allow = c.guarding(), c.guardAllow
+	cfg.Kernel.Guarding, cfg.Kernel.Allow, cfg.Kernel.LowBytes = c.guarding(), c.guardAllow, int64(c.guardLow)
 	cfg.Harden, cfg.Facts = c.process, linkFacts(l)
 	if c.socket != "" {
 		if cfg.Socket, err = filepath.Abs(c.socket); err != nil {

@@ -33,13 +33,15 @@ names it: a list of what passes all the same.
 ` + guard.RuleHelp + `
 
 Ports are this host's, addresses the others'. Traffic returns by itself when
-memory is fine again; the program goes when aoe does, however it ends. An
-interface can have one such program: a second disk's aoe there runs without, and
-needs the rule aoe in the list of the first. --swap-safe includes --guard.`
+memory is fine again; the program goes when aoe does, however it ends. Several
+disks on an interface share one guard, with the list of the first; foreign frames
+pass only while all of their processes say that memory is fine. --swap-safe
+includes --guard.`
 
-// guardFlags are --guard and --guard-allow.
-func guardFlags(f *pflag.FlagSet, on *bool, allow *rulesFlag) {
+// guardFlags are --guard, --guard-allow and --guard-low.
+func guardFlags(f *pflag.FlagSet, on *bool, allow *rulesFlag, low *sizeFlag) {
 	f.BoolVar(on, "guard", false, "when memory is short, drop all other frames that arrive (needs CAP_BPF and CAP_NET_ADMIN)")
+	f.Var(low, "guard-low", "free memory in bytes that is short for the guard (0: between the kernel's min and low watermarks)")
 	f.Var(allow, "guard-allow", "what passes the guard all the same, as in arp,tcp:22@10.0.0.1")
 }
 

@@ -75,7 +75,7 @@ func (t Tier) Costs() (all []string) {
 	case None:
 		all = append(all, "when memory is short, foreign frames go on taking it")
 	case Generic:
-		all = append(all, "when memory is short, each foreign frame is given memory before it is dropped")
+		all = append(all, "when memory is short, each foreign frame is given memory before it is dropped, and long frames of the disk are copied once more to memory that may not be there")
 	}
 	return all
 }

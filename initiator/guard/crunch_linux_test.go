@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +24,9 @@ import (
 	"aoe/initiator/guard"
 	"aoe/initiator/initiatortest"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/mdlayher/aoe"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -351,26 +355,7 @@ func TestGuardWhenTheInitiatorStops(t *testing.T) {
 	w := newWire(t)
 	w.serve(22)
 	w.serve(80)
-	child := w.pair.A.Command(os.Args[0])
-	child.Env = append(os.Environ(), "AOE_GUARD_TEST_CHILD=1")
-	out, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // for when the test fails before
-		_ = child.Process.Kill()
-		_ = child.Wait()
-	})
-	said, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil || said != "attached driver\n" {
-		if !w.attached() && os.Geteuid() != 0 {
-			t.Skip("needs CAP_BPF and CAP_NET_ADMIN: run as root: " + said)
-		}
-		t.Fatalf("the initiator said %q, %v", said, err)
-	}
+	child := w.initiator()
 	if !w.attached() {
 		t.Fatal("no program is attached")
 	}
@@ -417,6 +402,30 @@ func TestGuardWhenTheInitiatorStops(t *testing.T) {
 	}
 }
 
+// initiator starts an initiator on 10.0.0.1 and waits until it uses the disk. It
+// is killed when the test ends.
+func (w *wire) initiator() *veth.Cmd {
+	t := w.t
+	t.Helper()
+	child := w.pair.A.Command(os.Args[0])
+	child.Env = append(os.Environ(), "AOE_GUARD_TEST_CHILD=1")
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // for when the test fails before
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	})
+	if said, err := bufio.NewReader(out).ReadString('\n'); err != nil || said != "attached driver\n" {
+		t.Fatalf("the initiator said %q, %v", said, err)
+	}
+	return child
+}
+
 // attached reports whether an XDP program is on the interface.
 func (w *wire) attached() (yes bool) {
 	w.t.Helper()
@@ -431,25 +440,128 @@ func (w *wire) attached() (yes bool) {
 	return yes
 }
 
-// TestOneGuardForAnInterface: a second one is refused with the reason, and when
-// the first is closed nothing is left of it.
-func TestOneGuardForAnInterface(t *testing.T) {
-	w := &wire{t: t, pair: vethtest.New(t, veth.Config{MTU: 9000})}
-	first := on(t, w.pair.A, func() (*guard.Guard, error) { return guard.Open(guard.Config{Interface: "eth0"}) })
-	err := w.pair.A.Do(func() error {
-		_, err := guard.Open(guard.Config{Interface: "eth0"})
-		return err
+// TestDisksOfSeveralProcessesShareAGuard: the second process adds its disk to
+// the guard of the first. When that one hangs, the guard is closed; when it is
+// killed, the second clears away what it has left and takes the guard over.
+func TestDisksOfSeveralProcessesShareAGuard(t *testing.T) {
+	w := newWire(t)
+	w.serve(80)
+	child := w.initiator()
+	other := frame.Addr{Shelf: 2, Slot: 2}
+	table, err := guard.NewTable(other, engine.DefaultSlots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	g := on(t, w.pair.A, func() (*guard.Guard, error) { return guard.Open(guard.Config{Interface: "eth0"}) })
+	if got := g.Tier(); got.Guard != guard.Driver || !strings.Contains(got.Why, fmt.Sprint(child.Process.Pid)) {
+		t.Fatalf("the second guard is %+v, want a share of process %d's", got, child.Process.Pid)
+	}
+	pulse, err := g.Add(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, beating := make(chan struct{}), sync.WaitGroup{}
+	beating.Go(func() { // ends with stop
+		tick := time.NewTicker(pulse.Interval())
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				pulse.Beat(false)
+			}
+		}
 	})
-	if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EEXIST) {
-		t.Errorf("a second guard: %v", err)
+	defer beating.Wait()
+	defer close(stop)
+	tend := func() {
+		t.Helper()
+		w.in(w.pair.A, func() error { return g.Tend(false) })
 	}
+	until(t, "both work", func() bool { return w.arrives(10 * time.Millisecond) })
+
+	if err := child.Process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the first process hangs", func() bool { return !w.arrives(10 * time.Millisecond) })
+	tend()
+	if w.arrives(100*time.Millisecond) || g.Stats().Crunch == "" {
+		t.Error("a process that hangs is taken for one that has ended")
+	}
+	// The second disk's answers pass, and no others.
+	table.SetPath(w.pair.A.MAC, w.pair.B.MAC)
+	table.SetTags(3, 50, 1, aoe.CommandIssueATACommand)
+	sender := on(t, w.pair.B, openRing(w.pair.B, 0))
+	before := g.Stats()
+	for tag := uint32(50<<12 | 2); tag <= 50<<12|4; tag++ {
+		h := frame.Header{Dst: w.pair.A.MAC, Src: w.pair.B.MAC, Flags: frame.FlagResponse, Addr: other, Tag: tag}
+		if _, err := sender.Send([][]byte{frame.Pad(h.Append(nil))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the second disk's answers were looked at", func() bool {
+		s := g.Stats()
+		return s.Answers == before.Answers+1 && s.DroppedAoE == before.DroppedAoE+2
+	})
+
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	until(t, "the first process's program is gone", func() bool { return !w.attached() })
+	tend()
+	if got := g.Tier(); got.Guard != guard.Driver || got.Why != "" || !w.attached() {
+		t.Errorf("after the first process was killed: %+v, attached %v", got, w.attached())
+	}
+	w.returns(time.Now(), "what it left is cleared away")
+	g.SetPressure(true)
+	if w.arrives(100 * time.Millisecond) {
+		t.Error("crunch: a foreign frame passes the guard that was taken over")
+	}
+}
+
+// TestGuardFollowsItsInterface: when it is made anew, so is the attachment; and
+// a program that is none of ours is not touched.
+func TestGuardFollowsItsInterface(t *testing.T) {
+	w := &wire{t: t, pair: vethtest.New(t, veth.Config{})}
+	g := on(t, w.pair.A, func() (*guard.Guard, error) { return guard.Open(guard.Config{Interface: "eth0"}) })
+	if err := w.pair.Recreate(); err != nil {
+		t.Fatal(err)
+	}
+	if w.attached() {
+		t.Fatal("a new interface has a program already")
+	}
+	w.in(w.pair.A, func() error { return g.Tend(true) })
 	if !w.attached() {
-		t.Error("the first is gone")
+		t.Error("the guard has not followed")
 	}
-	if err := first.Close(); err != nil {
+	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if w.attached() {
 		t.Error("after Close a program is attached")
+	}
+	foreign, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "MIT", Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R0, 2), asm.Return(),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer foreign.Close()
+	w.in(w.pair.A, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetXdpFd(l, foreign.FD())
+	})
+	err = w.pair.A.Do(func() error {
+		_, err := guard.Open(guard.Config{Interface: "eth0"})
+		return err
+	})
+	if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EEXIST) {
+		t.Errorf("beside another program: %v", err)
 	}
 }

@@ -59,9 +59,13 @@
 // that belongs to a descriptor of this process: both are gone when the process
 // is, however it ends. Nothing is pinned.
 //
-// # What a guard may not know
+// # Several disks
 //
-// There is one XDP program on an interface. A guard is told of the disks of its
-// own process; in crunch another process's answers are foreign frames, and only
-// the rule "aoe" of the allow list passes them.
+// There is one XDP program on an interface. A second process that opens a guard
+// there shares it: its disks are added to the same list, under the allow list of
+// the first, and foreign frames pass only while every loop of every process beats.
+// [Guard.Tend], called about each second, clears away what a process that died has
+// left there, and takes the attachment over when its holder has ended: for that
+// long nothing is guarded, or too much. The answers to other programs that speak
+// AoE are foreign frames; the rule "aoe" of the allow list passes them.
 package guard

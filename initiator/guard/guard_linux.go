@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,13 +23,17 @@ type Guard struct {
 	words words
 	maps  struct{ disks, pulse, counters *ebpf.Map }
 	link  link.Link
+	index int // of the interface
 	mode  Mode
 	why   string // why it is not a better mode
 
 	crunches atomic.Uint64
 
 	mu     sync.Mutex
-	pulses [MaxDisks]*Pulse
+	pulses [MaxDisks]*Pulse // ours
+	told   bool             // that memory is short
+	shared bool             // another process holds the attachment
+	others [MaxDisks + 1]other
 	closed bool
 	last   Stats
 }
@@ -60,7 +65,15 @@ func Open(cfg Config) (_ *Guard, err error) {
 	if err := g.makeMaps(); err != nil {
 		return nil, fmt.Errorf("guard: %w", needs(err))
 	}
-	if err := g.attach(ifi.Index); err != nil {
+	err = g.attach(ifi.Index)
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+		if jerr := g.join(); jerr != nil {
+			err = fmt.Errorf("there is another program already, `bpftool net` shows it, and it cannot be shared: %w, %w", jerr, err)
+		} else {
+			err = nil
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("guard: XDP on %s: %w", cfg.Interface, needs(err))
 	}
 	return g, nil
@@ -73,6 +86,7 @@ func (g *Guard) makeMaps() (err error) {
 	if g.words, err = mapWords(g.maps.pulse.FD(), pulseWords); err != nil {
 		return fmt.Errorf("mapping the pulse: %w", err)
 	}
+	g.words.store(wordLayout, layout)
 	g.maps.disks, err = ebpf.NewMap(&ebpf.MapSpec{
 		Name: "aoe_disks", Type: ebpf.HashOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: MaxDisks,
 		InnerMap: sharedSpec("aoe_tags", wordTags+engine.DefaultSlots),
@@ -90,7 +104,7 @@ func (g *Guard) makeMaps() (err error) {
 // a page, and refused by drivers that know no frames in pieces.
 func (g *Guard) program(frags bool) (*ebpf.Program, error) {
 	spec := &ebpf.ProgramSpec{
-		Name: "aoe_guard", Type: ebpf.XDP, License: license,
+		Name: programName, Type: ebpf.XDP, License: license,
 		Instructions: guardProgram(maps{g.maps.disks.FD(), g.maps.pulse.FD(), g.maps.counters.FD()},
 			engine.DefaultSlots, g.cfg.Stale, g.cfg.Allow),
 	}
@@ -123,11 +137,13 @@ func (g *Guard) attach(index int) error {
 		g.link, err = link.AttachXDP(link.XDPOptions{Program: p, Interface: index, Flags: try.flags})
 		err = errors.Join(err, p.Close()) // the link holds it
 		if err == nil {
-			g.mode, g.why = try.mode, reason(why)
+			g.mode, g.why, g.shared, g.index = try.mode, reason(why), false, index
+			g.words.store(wordHolder, uint64(os.Getpid()))
 			return nil
 		}
+		g.link = nil
 		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("there is another program already, perhaps another disk's guard: one is possible, `bpftool net` shows it: %w", err)
+			return err
 		}
 		why = append(why, fmt.Errorf("%s mode: %w", try.mode, err))
 	}
@@ -143,7 +159,11 @@ func reason(why []error) string {
 }
 
 // Tier says what is attached. Its Filter is not the guard's to know.
-func (g *Guard) Tier() Tier { return Tier{Guard: g.mode, Why: g.why} }
+func (g *Guard) Tier() Tier {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Tier{Guard: g.mode, Why: g.why}
+}
 
 // Add makes the guard look after a disk: answers to what its table holds pass.
 // The pulse is the disk's to beat.
@@ -153,17 +173,19 @@ func (g *Guard) Add(t *Table) (*Pulse, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, p := range g.pulses {
-		if p != nil {
+	for i := range MaxDisks {
+		if !g.words.claim(wordOwner(i), uint64(os.Getpid())) {
 			continue
 		}
 		key := uint32(packAddr(t.addr))
 		if err := g.maps.disks.Update(key, t.memory, ebpf.UpdateNoExist); err != nil {
+			g.words.store(wordOwner(i), 0)
 			return nil, fmt.Errorf("guard: adding %v: %w", t.addr, err)
 		}
-		p = &Pulse{guard: g, index: i, key: key}
-		g.pulses[i] = p
-		return p, nil
+		g.words.store(wordKey(i), uint64(key))
+		g.words.set(wordShort(i), shortTold, g.told)
+		g.pulses[i] = &Pulse{guard: g, index: i}
+		return g.pulses[i], nil
 	}
 	return nil, fmt.Errorf("guard: %v: it looks after %d disks already, and no more are possible", t.addr, MaxDisks)
 }
@@ -176,11 +198,12 @@ func (g *Guard) SetPressure(on bool) {
 	if g.closed {
 		return
 	}
-	word := uint64(0)
-	if on {
-		word = 1
+	g.told = on
+	for i, p := range g.pulses {
+		if p != nil {
+			g.words.set(wordShort(i), shortTold, on)
+		}
 	}
-	g.words.store(wordPressure, word)
 }
 
 // Stats are what the guard has counted, as last read if the kernel has no memory
@@ -202,18 +225,15 @@ func (g *Guard) Stats() Stats {
 
 // crunchLocked is the program's rule, with a reason.
 func (g *Guard) crunchLocked() string {
-	if g.words.load(wordPressure) != 0 {
-		return "told that memory is short"
-	}
-	for i, p := range g.pulses {
-		if p == nil {
-			continue
-		}
-		if g.words.load(wordShort(i)) != 0 {
+	for i := range MaxDisks {
+		short, beat := g.words.load(wordShort(i)), g.words.load(wordBeat(i))
+		age := time.Duration(g.clock.now() - beat)
+		switch {
+		case short&shortTold != 0:
+			return "told that memory is short"
+		case short != 0:
 			return "a disk finds memory short"
-		}
-		beat := g.words.load(wordBeat(i))
-		if age := time.Duration(g.clock.now() - beat); beat != 0 && age > g.cfg.Stale {
+		case beat != 0 && age > g.cfg.Stale:
 			return fmt.Sprintf("a disk's loop has not been heard of for %v", age.Round(time.Millisecond))
 		}
 	}
@@ -229,7 +249,16 @@ func (g *Guard) Close() error {
 		return nil
 	}
 	g.closed = true
-	return g.release()
+	var errs []error
+	for _, p := range g.pulses {
+		if p != nil {
+			errs = append(errs, p.leave())
+		}
+	}
+	if g.link != nil {
+		g.words.store(wordHolder, 0)
+	}
+	return errors.Join(append(errs, g.release())...)
 }
 
 // release closes what there is, the attachment first.
@@ -238,10 +267,18 @@ func (g *Guard) release() error {
 	if g.link != nil {
 		errs = append(errs, g.link.Close())
 	}
+	for i := range g.others {
+		errs = append(errs, g.others[i].close())
+	}
+	return errors.Join(append(errs, g.closeMaps())...)
+}
+
+func (g *Guard) closeMaps() error {
+	errs := []error{g.words.unmap()}
 	for _, m := range []*ebpf.Map{g.maps.disks, g.maps.pulse, g.maps.counters} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}
 	}
-	return errors.Join(append(errs, g.words.unmap())...)
+	return errors.Join(errs...)
 }

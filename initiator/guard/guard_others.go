@@ -19,11 +19,17 @@ func (*Guard) Add(*Table) (*Pulse, error) { return nil, errLinux }
 // SetPressure does nothing.
 func (*Guard) SetPressure(bool) {}
 
+// Tend does nothing.
+func (*Guard) Tend(bool) error { return nil }
+
 // Stats are empty.
 func (*Guard) Stats() Stats { return Stats{} }
 
 // Close does nothing.
 func (*Guard) Close() error { return nil }
+
+// TendInterval is how often Tend should be called.
+const TendInterval = time.Second
 
 // A Pulse cannot be had on this system.
 type Pulse struct{}

@@ -202,7 +202,7 @@ func TestGuardMutants(t *testing.T) {
 	now := b.clock.now
 	one := [][]byte{foreign()}
 	states := []state{
-		{func() { b.SetPressure(true); all(0); b.table.Ask() }, corpus},
+		{func() { all(0); b.SetPressure(true); b.table.Ask() }, corpus},
 		{func() { b.table.words.store(wordMode, modeServing) }, corpus},
 		{func() { b.SetPressure(false) }, one}, // nobody has begun
 		{func() { all(now()) }, one},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,7 +48,6 @@ const (
 type Pulse struct {
 	guard *Guard
 	index int
-	key   uint32
 
 	looked, wasShort uint64 // when
 	low, told        bool
@@ -70,11 +70,11 @@ func (p *Pulse) Beat(short bool) {
 		if !p.told {
 			p.told = true
 			g.crunches.Add(1)
-			g.words.store(wordShort(p.index), 1)
+			g.words.set(wordShort(p.index), shortFound, true)
 		}
 	} else if p.told && now-p.wasShort >= uint64(shortFor) {
 		p.told = false
-		g.words.store(wordShort(p.index), 0)
+		g.words.set(wordShort(p.index), shortFound, false)
 	}
 	g.words.store(wordBeat(p.index), now)
 }
@@ -96,10 +96,25 @@ func (p *Pulse) Close() error {
 	if g.closed || g.pulses[p.index] != p {
 		return nil
 	}
-	g.pulses[p.index] = nil
-	g.words.store(wordBeat(p.index), 0)
-	g.words.store(wordShort(p.index), 0)
-	return g.maps.disks.Delete(p.key)
+	return p.leave()
+}
+
+// leave is Close under the guard's lock.
+func (p *Pulse) leave() error {
+	p.guard.pulses[p.index] = nil
+	return p.guard.clear(p.index)
+}
+
+// clear forgets disk i. That nobody owns it comes last: it can be taken then.
+func (g *Guard) clear(i int) error {
+	g.words.store(wordBeat(i), 0)
+	g.words.store(wordShort(i), 0)
+	err := g.maps.disks.Delete(uint32(g.words.load(wordKey(i))))
+	g.words.store(wordOwner(i), 0)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	return err
 }
 
 // lowMark is halfway between the kernel's min and low watermarks, of all zones

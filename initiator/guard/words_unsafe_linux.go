@@ -25,7 +25,20 @@ func mapWords(fd, n int) (words, error) {
 }
 
 func (w words) store(i int, v uint64) { atomic.StoreUint64(&w.word[i], v) }
-func (w words) load(i int) uint64     { return atomic.LoadUint64(&w.word[i]) }
+func (w words) claim(i int, v uint64) bool {
+	return atomic.CompareAndSwapUint64(&w.word[i], 0, v)
+}
+
+// set sets or clears the bits of v, and leaves the others.
+func (w words) set(i int, v uint64, on bool) {
+	if on {
+		atomic.OrUint64(&w.word[i], v)
+	} else {
+		atomic.AndUint64(&w.word[i], ^v)
+	}
+}
+
+func (w words) load(i int) uint64 { return atomic.LoadUint64(&w.word[i]) }
 
 func (w *words) unmap() error {
 	if w.mapped == nil {

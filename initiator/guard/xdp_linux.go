@@ -90,8 +90,6 @@ func guardProgram(m maps, slots int, stale time.Duration, rules []Rule) asm.Inst
 func memoryFine(pulse int, stale time.Duration, fine, crunch string) asm.Instructions {
 	p := asm.Instructions{
 		asm.LoadMapValue(rTable, pulse, 0),
-		asm.LoadMem(asm.R1, rTable, 8*wordPressure, asm.DWord),
-		asm.JNE.Imm(asm.R1, 0, crunch),
 		asm.Mov.Imm(asm.R9, -1), // the oldest beat
 	}
 	for i := range MaxDisks {

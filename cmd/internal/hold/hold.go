@@ -251,6 +251,7 @@ func (h *Hold) watch(ctx context.Context) {
 	tick := time.NewTicker(h.cfg.Watch)
 	defer tick.Stop()
 	was, size := initiator.Up, h.disk.Size()
+	tended, changes := time.Now(), h.cfg.Disk.Link.State().Generation
 	log := h.cfg.Log.With("disk", h.cfg.Disk.Addr.String())
 	for {
 		select {
@@ -264,6 +265,7 @@ func (h *Hold) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		h.housekeep()
+		h.tendGuard(&tended, &changes)
 		if st := h.disk.State(); st.Condition != was {
 			was = st.Condition
 			log.Warn("the disk is "+string(was), "why", st.Why, "since", st.Since.Format(time.DateTime))

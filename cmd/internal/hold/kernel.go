@@ -3,6 +3,7 @@ package hold
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"aoe/cmd/internal/rundir"
 	"aoe/cmd/internal/tier"
@@ -26,9 +27,10 @@ type Kernel struct {
 	// one of its own, and Why says why.
 	Table *guard.Table
 	Why   string
-	// Guarding and Allow are the guard's.
+	// Guarding, Allow and LowBytes are the guard's, see guard.Config.
 	Guarding Guarding
 	Allow    []guard.Rule
+	LowBytes int64
 }
 
 // openGuard puts the guard on the interface and tells the disk's configuration
@@ -46,8 +48,6 @@ func (h *Hold) openGuard() error {
 	}
 	err := h.guardInterface()
 	if err == nil {
-		t := h.guard.Tier()
-		h.help.Guard, h.help.Why = t.Guard, t.Why
 		return nil
 	}
 	if k.Guarding == NeedGuard {
@@ -63,7 +63,7 @@ func (h *Hold) guardInterface() error {
 	if k.Table == nil {
 		return fmt.Errorf("hold: a guard needs the table of tags: %s", k.Why)
 	}
-	g, err := guard.Open(guard.Config{Interface: h.cfg.Disk.Link.State().Name, Allow: k.Allow})
+	g, err := guard.Open(guard.Config{Interface: h.cfg.Disk.Link.State().Name, Allow: k.Allow, LowBytes: k.LowBytes})
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,19 @@ func (h *Hold) setPressure(on bool) {
 	}
 }
 
+// tendGuard looks after the guard when it is time to. changes is the link's
+// generation when it was looked at last.
+func (h *Hold) tendGuard(last *time.Time, changes *uint32) {
+	now, is := time.Now(), h.cfg.Disk.Link.State().Generation
+	if h.guard == nil || now.Sub(*last) < guard.TendInterval {
+		return
+	}
+	if err := h.guard.Tend(is != *changes); err != nil {
+		h.cfg.Log.Error("the guard", "why", err)
+	}
+	*last, *changes = now, is
+}
+
 // closeKernel takes the guard off the interface and closes the link and its
 // filter. The disk was closed before.
 func (h *Hold) closeKernel() error {
@@ -98,12 +111,22 @@ func (h *Hold) kernelFacts(f *tier.Facts) {
 	if h.help.Filter == guard.Tags {
 		f.Filter = tier.TagFilter
 	}
-	f.Guard = h.help.Guard == guard.Driver
+	f.Guard = h.kernelTier().Guard == guard.Driver
+}
+
+// kernelTier is how the kernel helps now: a guard that is shared changes.
+func (h *Hold) kernelTier() guard.Tier {
+	t := h.help
+	if h.guard != nil {
+		is := h.guard.Tier()
+		t.Guard, t.Why = is.Guard, is.Why
+	}
+	return t
 }
 
 // kernelStatus adds to the status how the kernel helps.
 func (h *Hold) kernelStatus(s *rundir.Status) {
-	s.Kernel = &rundir.Kernel{Tier: h.help}
+	s.Kernel = &rundir.Kernel{Tier: h.kernelTier()}
 	if t := h.cfg.Kernel.Table; t != nil {
 		st := t.Stats()
 		s.Kernel.Filter = &st
