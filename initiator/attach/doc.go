@@ -7,6 +7,10 @@
 //     everywhere, needs no privilege.
 //   - FUSE and a loop device: [FUSE] makes a block device, /dev/loopN, on any
 //     Linux that has FUSE. Needs root.
+//   - ublk: [UBLK] makes a block device, /dev/ublkbN, on Linux 6.5 or later with
+//     the driver ublk_drv. Needs root. Best for everything, swap too.
+//   - The kernel's NBD client: [NBDKernel] makes a block device, /dev/nbdN,
+//     where the driver nbd is. Needs root.
 //
 // [Ways] says which of them this machine can do, and what is missing for the
 // others.
@@ -23,6 +27,29 @@
 // says only afterwards how long the request was; go-fuse beneath it allocates
 // about ten small objects for each request, which is one of the reasons not to
 // swap on such a device.
+//
+// With ublk the data is copied once, between the kernel's pages and the frames,
+// by a preadv or pwritev that says which request it is about; the requests
+// themselves come and go through a ring shared with the kernel. Its thread never
+// waits for the disk. With the kernel's NBD client the data goes through a pair
+// of sockets, where the kernel copies it twice and takes memory for it.
+//
+// # When this process dies
+//
+// The users of NBD sockets see the end of the connection, those of FUSE get I/O
+// errors. ublk's and NBD's devices in the kernel stay, and requests wait in them:
+// [UBLKConfig.TakeOver] and [NBDKernelConfig.TakeOver] serve them again. What had
+// been acknowledged is at the target; what had not is sent again by the kernel,
+// from the pages that it still has: at once by ublk, unless everything that fits
+// its queue was under way (then 5 s later), by NBD when
+// its timeout has passed, which is longer than [NBDKernelConfig.DeadTime]. NBD
+// waits 300 s for a process, and fails everything then; ublk waits for ever.
+//
+// Tags of the process before cannot be taken for one's own: the engine begins
+// each slot's generations at random, and by the time a device is taken over no
+// frame that was sent before is alive. An answer that a slow disk gives later
+// than that is dropped, but for one in ten million, which would have to name a
+// live tag by chance.
 //
 // # Ownership and concurrency
 //

@@ -36,6 +36,9 @@ type fuseDevice struct {
 }
 
 func attachFUSE(ctx context.Context, cfg FUSEConfig, info Info) (*Device, error) {
+	if err := refuseLeft(info, "fuse"); err != nil {
+		return nil, err
+	}
 	d := &fuseDevice{disk: cfg.Disk, info: info, dir: cfg.Dir, point: filepath.Join(cfg.Dir, "mnt"), done: make(chan struct{})}
 	for _, step := range []func() error{
 		d.claim,

@@ -43,6 +43,9 @@ func attachNBDKernel(ctx context.Context, cfg NBDKernelConfig, info Info) (*NBDK
 	if err := doNBD(func(*nbdControl) error { return nil }); err != nil {
 		return nil, err
 	}
+	if err := refuseLeft(info, "nbd-kernel"); err != nil {
+		return nil, err
+	}
 	left, found, err := findNBD(nbdBackend(info))
 	if err != nil {
 		return nil, err

@@ -35,6 +35,9 @@ func attachUBLK(ctx context.Context, cfg UBLKConfig, info Info) (*UBLKDevice, er
 	if _, err := ublkFeatures(); err != nil {
 		return nil, err
 	}
+	if err := refuseLeft(info, "ublk"); err != nil {
+		return nil, err
+	}
 	left, found, err := findUblk(ublkMark(info))
 	if err != nil {
 		return nil, err

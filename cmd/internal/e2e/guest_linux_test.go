@@ -24,12 +24,12 @@ func TestAttachInGuest(t *testing.T) {
 		t.Skip(err)
 	}
 	for _, row := range []struct {
-		via, module, kernel string
-		mtu                 int
+		via, kernel string
+		mtu         int
 	}{
-		{"ublk", "ublk_drv", "6.12", 9000},
-		{"nbd-kernel", "nbd", "6.12", 9000},
-		{"nbd-kernel", "nbd", "6.1", 1500},
+		{"ublk", "6.12", 9000},
+		{"nbd-kernel", "6.12", 9000},
+		{"nbd-kernel", "6.1", 1500},
 	} {
 		t.Run(row.via+" on "+row.kernel, func(t *testing.T) {
 			k, err := guest.Prepare(t.Context(), guest.Source{Kernel: row.kernel})
@@ -39,7 +39,7 @@ func TestAttachInGuest(t *testing.T) {
 			out, err := k.Run(t.Context(), guest.Machine{
 				Script:      "AOE_VIA=" + row.via + "\n" + attachScript,
 				MemoryBytes: 256 << 20, MTU: row.mtu, WriteBack: true, Timeout: 9 * time.Minute,
-				Modules: []string{row.module, "crc32c_generic", "ext4"},
+				Modules: []string{"ublk_drv", "nbd", "crc32c_generic", "ext4"},
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -1,6 +1,6 @@
 # Runs in the guest: everything that a block device of ours must do, and what
 # must not be lost when the process that serves it is killed. AOE_VIA says which
-# way to attach. Modules: ublk_drv or nbd, crc32c_generic, ext4. The target caches
+# way to attach. Modules: ublk_drv, nbd, crc32c_generic, ext4. The target caches
 # writes.
 fail() {
 	echo "FAIL: $*"
@@ -69,6 +69,9 @@ for round in 1 2 3; do
 	kill -9 $(daemon) || fail "no daemon"
 	attach e1.1 2>/tmp/said && fail "attached anew beside the device that was left"
 	grep -q takeover /tmp/said || fail "said $(cat /tmp/said)"
+	case $AOE_VIA in ublk) other=nbd-kernel ;; *) other=ublk ;; esac
+	aoe attach -i eth0 --background --via $other e1.1 2>/tmp/said && fail "attached in another way beside the device that was left"
+	[ ! -e /dev/ublk-control ] || grep -q takeover /tmp/said || fail "said $(cat /tmp/said)"
 	kill -0 $direct $cached || fail "a writer did not wait: $(cat /tmp/dd)"
 	[ "$(attach --takeover e1.1)" = $dev ] || fail takeover
 	wait $direct && wait $cached || fail "a write failed: $(cat /tmp/dd)"
@@ -106,4 +109,19 @@ aoe stat e1.1 2>/dev/null && fail "still attached"
 [ "$(attach --takeover e1.1)" = $dev ] || fail "takeover where nothing is left"
 aoe detach e1.1 || fail "detach at last"
 
+echo "== given up by the third signal, because the target is away and a flush hangs"
+dev=$(aoe attach -i eth0 --background --via $AOE_VIA --deadsecs=-1 e1.1) || fail attach
+pid=$(daemon)
+dd if=/tmp/data of=$dev bs=64k count=16 oflag=direct 2>/dev/null || fail "direct write"
+ip link set eth0 down
+for signal in 1 2 3; do
+	kill -TERM $pid || fail "ended by signal $((signal - 1))"
+	sleep 2
+done
+i=0
+while kill -0 $pid 2>/dev/null; do
+	[ $((i += 1)) -lt 20 ] || fail "still there"
+	sleep 1
+done
+[ ! -e /sys/block/ublkb0 ] && [ ! -e /sys/block/nbd0/pid ] || fail "the device is still there"
 echo "== all is well"
