@@ -93,6 +93,8 @@ func (t *trial) explain(out *Output) []string {
 	switch {
 	case out.End == Panicked:
 		add("the kernel panicked: %s", between(log, "Kernel panic - not syncing: ", "\n"))
+	case t.how == "wrong":
+		add("page %s is not what was written to it", t.page)
 	case t.oomKilled != "":
 		add("the kernel killed %s for want of memory", t.oomKilled)
 	}

@@ -54,14 +54,17 @@ var tools = []tool{
 	{"xz", "xz-utils"},
 }
 
+// ErrMissing is wrapped by errors that say what this machine lacks.
+var ErrMissing = errors.New("something is missing to run a guest")
+
 // Missing says what this machine lacks to run a guest, with the remedy, or
 // nothing.
 func Missing() error {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-		return fmt.Errorf("guest: runs on linux/amd64 only: %w", errors.ErrUnsupported)
+		return fmt.Errorf("guest: %w: it runs on linux/amd64 only", ErrMissing)
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("guest: needs root, for network namespaces: %w", os.ErrPermission)
+		return fmt.Errorf("guest: %w: root, for network namespaces", ErrMissing)
 	}
 	var pkgs []string
 	for _, t := range tools {
@@ -70,7 +73,7 @@ func Missing() error {
 		}
 	}
 	if len(pkgs) > 0 {
-		return fmt.Errorf("guest: apt-get install --no-install-recommends %s", strings.Join(pkgs, " "))
+		return fmt.Errorf("guest: %w: apt-get install --no-install-recommends %s", ErrMissing, strings.Join(pkgs, " "))
 	}
 	return nil
 }
@@ -159,7 +162,8 @@ func (s Source) packageName(ctx context.Context) (string, error) {
 			return name, nil
 		}
 	}
-	return "", fmt.Errorf("guest: apt knows no kernel %s: run apt-get update; on Debian 12, 6.12 is in bookworm-backports", s.Kernel)
+	return "", fmt.Errorf("guest: %w: a kernel %s in apt's lists: run apt-get update; Debian 12 has 6.12 in its backports",
+		ErrMissing, s.Kernel)
 }
 
 // kernelDependency finds the kernel's package in what apt-cache depends says.
@@ -183,7 +187,8 @@ func (s Source) fetch(ctx context.Context, pkg string) error {
 	get := exec.CommandContext(ctx, "apt-get", "download", "-q", pkg)
 	get.Dir = dir
 	if out, err := get.CombinedOutput(); err != nil {
-		return fmt.Errorf("guest: apt-get download %s: %w: %s: run apt-get update", pkg, err, bytes.TrimSpace(out))
+		return fmt.Errorf("guest: %w: %s: apt-get download: %v: %s: run apt-get update, or fetch it where there is a network",
+			ErrMissing, pkg, err, bytes.TrimSpace(out))
 	}
 	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if err != nil || len(debs) != 1 {

@@ -3,7 +3,6 @@
 package guest
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -12,7 +11,7 @@ import (
 )
 
 // errLinuxOnly is what Missing says before anything here is called.
-var errLinuxOnly = fmt.Errorf("guest: runs on linux/amd64 only: %w", errors.ErrUnsupported)
+var errLinuxOnly = fmt.Errorf("guest: %w: it runs on linux/amd64 only", ErrMissing)
 
 func lockDir(string) (io.Closer, error) { return nil, errLinuxOnly }
 

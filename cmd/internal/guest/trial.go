@@ -90,6 +90,7 @@ type trial struct {
 	frames    frameCount // at the target, when anything last moved
 	heldStill frameCount // since then
 	how       string     // the program ended
+	page      string     // that was wrong
 	oomKilled string
 	stat      bytes.Buffer
 	watched   watchLine // the last
@@ -106,11 +107,21 @@ func (a frameCount) minus(b frameCount) frameCount {
 
 // line looks at a line of the guest's.
 func (t *trial) line(line string, c *Control) {
-	if said, ok := Said(line); ok {
-		t.said(said, c)
-	} else {
+	said, ok := Said(line)
+	if !ok {
 		t.lastLine = time.Now()
+	} else if t.note(said) {
+		t.move(c)
 	}
+	if said == "ready" {
+		t.tell("swap is on, the program begins")
+		t.begin(c)
+	}
+	t.other(line)
+}
+
+// other notes what the kernel and aoe stat said in a line.
+func (t *trial) other(line string) {
 	if rest, ok := strings.CutPrefix(line, "stat: "); ok {
 		t.stat.WriteString(rest)
 	}
@@ -119,32 +130,29 @@ func (t *trial) line(line string, c *Control) {
 	}
 }
 
-func (t *trial) said(said string, c *Control) {
-	switch {
+// note notes what the guest's own programs said, and reports whether it shows
+// that something moved.
+func (t *trial) note(said string) bool {
+	switch f := fields(said); {
 	case said == "ready":
 		t.ready = true
-		t.move(c)
-		t.tell("swap is on, the program begins")
-		t.begin(c)
+		return true
 	case strings.HasPrefix(said, "fill ended"):
-		f := fields(said)
-		t.how = f["how"]
-		t.WorstStall = micros(f["worst_us"])
-		t.move(c)
+		t.how, t.page = f["how"], f["page"]
+		t.WorstStall = max(t.WorstStall, micros(f["worst_us"]))
+		return true
 	case strings.HasPrefix(said, "fill "):
-		f := fields(said)
 		t.Phase = fmt.Sprintf("%s %s/%s", f["phase"], f["done"], f["of"])
 		t.WorstStall = micros(f["worst_us"])
 		t.tell(t.Phase + " pages")
-		t.move(c)
+		return true
 	case strings.HasPrefix(said, "watch"):
 		w := parseWatch(said)
-		if w.in != t.watched.in || w.out != t.watched.out {
-			t.move(c)
-		}
 		t.before, t.watched = t.watched, w
 		t.PagesIn, t.PagesOut = w.in, w.out
+		return w.in != t.before.in || w.out != t.before.out
 	}
+	return false
 }
 
 // begin starts what the machine has to live with.
