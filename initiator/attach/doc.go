@@ -48,8 +48,8 @@
 // Tags of the process before cannot be taken for one's own: the engine begins
 // each slot's generations at random, and by the time a device is taken over no
 // frame that was sent before is alive. An answer that a slow disk gives later
-// than that is dropped, but for one in ten million, which would have to name a
-// live tag by chance.
+// than that is dropped, but for one in eight million, which would have to name
+// one of 256 live tags by chance.
 //
 // # Ownership and concurrency
 //

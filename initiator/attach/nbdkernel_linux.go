@@ -132,8 +132,8 @@ func (d *nbdKernelDevice) takeOver(ctx context.Context) (*nbdTransmission, error
 		return nil, fmt.Errorf("attach: taking over %s: the disk shrank from %d to %d bytes: what is beyond may be in use", nbdPath(d.index), has, d.size)
 	}
 	d.size = has
-	if err := d.checkCache(); err != nil {
-		return nil, err
+	if err := d.checkTaken(); err != nil {
+		return nil, fmt.Errorf("attach: taking over %s: %w", nbdPath(d.index), err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, TakeOverTime)
 	defer cancel()
@@ -150,14 +150,22 @@ func (d *nbdKernelDevice) deviceSize() (int64, error) {
 	return sectors * SectorSize, err
 }
 
-// checkCache refuses a disk that must be flushed behind a device that does not.
-func (d *nbdKernelDevice) checkCache() error {
-	text, err := os.ReadFile(fmt.Sprintf("/sys/block/nbd%d/queue/write_cache", d.index))
+// checkTaken refuses to serve a device with less than it promised.
+func (d *nbdKernelDevice) checkTaken() error {
+	sys := fmt.Sprintf("/sys/block/nbd%d/", d.index)
+	cache, err := os.ReadFile(sys + "queue/write_cache")
 	if err != nil {
-		return fmt.Errorf("attach: %w", err)
+		return err
 	}
-	if d.info.WriteCache && strings.HasPrefix(string(text), "write through") {
-		return fmt.Errorf("attach: taking over %s: the target caches writes now, and the device, which was made when it did not, would not flush them: switch the target to write-through", nbdPath(d.index))
+	ro, err := os.ReadFile(sys + "ro")
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.info.WriteCache && strings.HasPrefix(string(cache), "write through"):
+		return errNotFlushed
+	case d.info.ReadOnly != (strings.TrimSpace(string(ro)) == "1"):
+		return errOtherAccess
 	}
 	return nil
 }
@@ -261,7 +269,7 @@ func (d *nbdKernelDevice) close(ctx context.Context) error {
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
-		return nil
+		return d.gone(ctx)
 	}
 	if d.ending == nil {
 		ended := make(chan error, 1)
@@ -342,7 +350,7 @@ func (d *nbdKernelDevice) abandon(ctx context.Context) error {
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
-		return nil
+		return d.gone(ctx)
 	}
 	d.closing, d.closed = true, true
 	t := d.current

@@ -176,19 +176,25 @@ func ublkParamsOf(info Info, size int64) ublkParams {
 func checkUblkTaken(has, want ublkParams) error {
 	switch {
 	case has.sectors > want.sectors:
-		return fmt.Errorf("attach: the disk shrank from %d to %d sectors: what is beyond may be in use", has.sectors, want.sectors)
+		return fmt.Errorf("the disk shrank from %d to %d sectors: what is beyond may be in use", has.sectors, want.sectors)
 	case has.maxSectors > want.maxSectors:
-		return fmt.Errorf("attach: requests were of up to %d bytes: attach with --max-request %d as before",
+		return fmt.Errorf("requests were of up to %d bytes: attach with --max-request %d as before",
 			int(has.maxSectors)*SectorSize, int(has.maxSectors)*SectorSize)
 	case has.attrs&ublkAttrReadOnly != want.attrs&ublkAttrReadOnly:
-		return errors.New("attach: the device was read-only before, or is to be now: attach as before")
+		return errOtherAccess
 	case has.attrs&ublkAttrCache == 0 && want.attrs&ublkAttrCache != 0:
-		return errors.New("attach: the target caches writes now, and the device, which was made when it did not, would not flush them: switch the target to write-through")
+		return errNotFlushed
 	case has.maxDiscard > want.maxDiscard || has.maxZeroes > want.maxZeroes && want.maxZeroes == 0:
-		return errors.New("attach: the disk no longer knows discard, which the device promised: start the target as before")
+		return errors.New("the disk no longer knows discard, which the device promised: start the target as before")
 	}
 	return nil
 }
+
+// Why a device that was left cannot be served.
+var (
+	errOtherAccess = errors.New("it was read-only before, or is to be now: attach as before")
+	errNotFlushed  = errors.New("the target caches writes now, and the device, which was made when it did not, would not flush them: switch the target to write-through")
+)
 
 // TakeOverTime is how long taking over may take until the kernel has noticed
 // that the process before died. When all requests of a ublk device were under

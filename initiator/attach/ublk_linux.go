@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +28,10 @@ type ublkDevice struct {
 	closed  bool
 	sectors uint64 // as the device has them
 }
+
+// ublkRetry is how often the driver is asked whether a process's end has reached
+// it. Asking takes a ring and a thread of the kernel's.
+const ublkRetry = 20 * time.Millisecond
 
 func ublkPath(id uint32) string { return fmt.Sprintf("/dev/ublkb%d", id) }
 
@@ -213,18 +218,22 @@ func (d *ublkDevice) takeOver(ctx context.Context, cfg UBLKConfig, left ublkInfo
 	}
 	has := parseUblkParams(p[:])
 	if err := checkUblkTaken(has, ublkParamsOf(d.info, d.disk.Size())); err != nil {
-		return fmt.Errorf("taking over %s: %w", ublkPath(d.id), err)
+		return fmt.Errorf("attach: taking over %s: %w", ublkPath(d.id), err)
 	}
 	d.sectors = has.sectors
 	d.info.WriteCache = d.info.WriteCache || has.attrs&ublkAttrCache != 0
 	ctx, cancel := context.WithTimeout(ctx, TakeOverTime)
 	defer cancel()
-	var err error
-	if until(ctx, func() bool {
-		// "EBUSY": the process's end has not reached the driver yet.
+	err := ublkControl(ublkStartRecovery, d.id, 0, nil)
+	// "EBUSY": the process's end has not reached the driver yet.
+	for ctx.Err() == nil && (errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EINTR)) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(ublkRetry):
+		}
 		err = ublkControl(ublkStartRecovery, d.id, 0, nil)
-		return !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EINTR)
-	}) != nil {
+	}
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("attach: %s is still served by process %d: end that first: %w", ublkPath(d.id), left.pid, ctx.Err())
 	}
 	// "EINVAL": the recovery was begun before, by a process that died in it.
@@ -259,8 +268,9 @@ func (d *ublkDevice) close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("attach: the disk has not taken everything that was written to %s: %w", ublkPath(d.id), ctx.Err())
 	}
-	d.closed = true
-	return d.remove(ctx)
+	err := d.remove(ctx)
+	d.closed = err == nil
+	return err
 }
 
 // end stops the device, if nobody uses it.
@@ -292,12 +302,13 @@ func (d *ublkDevice) end() error {
 // remove takes away what is left of a device that is not started, or was
 // stopped.
 func (d *ublkDevice) remove(ctx context.Context) error {
-	if d.queue != nil {
+	if d.char != nil {
 		if err := retryControl(ublkStopDev, d.id, 0, nil); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("attach: stopping %s: %w", ublkPath(d.id), err)
 		}
 		<-d.queue.done
 		d.char.close()
+		d.char = nil
 	}
 	deleted := make(chan error, 1)
 	go func() { deleted <- retryControl(ublkDelDev, d.id, 0, nil) }()
@@ -326,8 +337,9 @@ func (d *ublkDevice) abandon(ctx context.Context) error {
 		<-d.ending // with whatever outcome: it is stopped anyway now
 		d.ending = nil
 	}
-	d.closed = true
-	return d.remove(ctx)
+	err := d.remove(ctx)
+	d.closed = err == nil
+	return err
 }
 
 // resize follows the disk.
