@@ -158,10 +158,17 @@ func TestParseRules(t *testing.T) {
 	if _, err := ParseRules(long); err == nil {
 		t.Error("a list can be of any length")
 	}
-	// And as long as it may be, with what takes most instructions.
-	long = ""
+}
+
+// TestLongestAllowList: with what takes most instructions.
+func TestLongestAllowList(t *testing.T) {
+	long := ""
 	for range MaxRules {
 		long += "tcp:22@2001:db8::1,"
 	}
-	newBench(t, long)
+	b := newBench(t, long)
+	b.SetPressure(true)
+	if !b.passes(t, ipPacket(netip.MustParseAddr("2001:db8::1"), protoTCP, 22, nil)) {
+		t.Error("what all rules name does not pass")
+	}
 }
