@@ -41,7 +41,7 @@ includes --guard.`
 // guardFlags are --guard, --guard-allow and --guard-low.
 func guardFlags(f *pflag.FlagSet, on *bool, allow *rulesFlag, low *sizeFlag) {
 	f.BoolVar(on, "guard", false, "when memory is short, drop all other frames that arrive (needs CAP_BPF and CAP_NET_ADMIN)")
-	f.Var(low, "guard-low", "free memory in bytes that is short for the guard (0: between the kernel's min and low watermarks)")
+	f.Var(low, "guard-low", "available memory in bytes that is short for the guard (0: an eighth of all)")
 	f.Var(allow, "guard-allow", "what passes the guard all the same, as in arp,tcp:22@10.0.0.1")
 }
 

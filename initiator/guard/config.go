@@ -17,10 +17,13 @@ type Config struct {
 	// 200 ms; less than 10 ms and more than 2 s are refused.
 	Stale time.Duration
 
-	// LowBytes is the free memory below which it is short. Zero means halfway
-	// between the kernel's own min and low watermarks: below low the kernel
-	// begins to free pages, which is daily business, and below min everybody
-	// waits for that but interrupts. Negative means that it is not looked at.
+	// LowBytes is how much of the machine's memory is available (MemAvailable of
+	// proc_meminfo(5)) when it becomes short; it is short until half as much
+	// again is. Zero means an eighth of all memory, between 4 MiB and 256 MiB.
+	// It is short, too, while less is free than halfway between the kernel's
+	// own min and low watermarks: below low the kernel begins to free pages,
+	// and below min everybody waits for that but interrupts. Negative means
+	// that memory is not looked at.
 	LowBytes int64
 
 	// Generic does without driver mode: for tests and comparisons.

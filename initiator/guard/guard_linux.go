@@ -19,6 +19,7 @@ import (
 // A Guard is an XDP program on an interface.
 type Guard struct {
 	cfg   Config
+	free  int64 // bytes below which free memory is low
 	clock clock
 	words words
 	maps  struct{ disks, pulse, counters *ebpf.Map }
@@ -45,15 +46,19 @@ func Open(cfg Config) (_ *Guard, err error) {
 		return nil, err
 	}
 	if cfg.LowBytes == 0 {
-		if cfg.LowBytes, err = lowMark(); err != nil {
+		if cfg.LowBytes, err = defaultLow(); err != nil {
 			return nil, fmt.Errorf("guard: %w: set Config.LowBytes", err)
 		}
+	}
+	free, err := lowMark()
+	if err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
 	}
 	ifi, err := net.InterfaceByName(cfg.Interface)
 	if err != nil {
 		return nil, fmt.Errorf("guard: %s: %w", cfg.Interface, err)
 	}
-	g := &Guard{cfg: cfg}
+	g := &Guard{cfg: cfg, free: free}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.release())
@@ -184,8 +189,15 @@ func (g *Guard) Add(t *Table) (*Pulse, error) {
 		}
 		g.words.store(wordKey(i), uint64(key))
 		g.words.set(wordShort(i), shortTold, g.told)
-		g.pulses[i] = &Pulse{guard: g, index: i}
-		return g.pulses[i], nil
+		p := &Pulse{guard: g, index: i, memory: memory{fd: -1}}
+		g.pulses[i] = p
+		if g.cfg.LowBytes >= 0 {
+			var err error
+			if p.memory, err = openMemory(g.cfg.LowBytes); err != nil {
+				return nil, errors.Join(fmt.Errorf("guard: %w", err), p.leave())
+			}
+		}
+		return p, nil
 	}
 	return nil, fmt.Errorf("guard: %v: it looks after %d disks already, and no more are possible", t.addr, MaxDisks)
 }

@@ -35,9 +35,9 @@ const (
 	// beatsPerStale is how often a loop that has nothing to do tells that it
 	// works, in the time that a guard believes it.
 	beatsPerStale = 10
-	// lookEvery is how often it looks at the free memory at most: 5,000 frames
-	// a second of one kilobyte take 50 KB in that time.
-	lookEvery = 5 * time.Millisecond
+	// lookEvery is how often it looks at the memory at most: 20,000 frames
+	// a second, which take a page each, take 800 KB in that time.
+	lookEvery = 10 * time.Millisecond
 	// shortFor is how long memory counts as short after it was: one that is
 	// on the edge would let the flood in between every two looks.
 	shortFor = 250 * time.Millisecond
@@ -51,6 +51,7 @@ type Pulse struct {
 
 	looked, wasShort uint64 // when
 	low, told        bool
+	memory           memory
 	info             unix.Sysinfo_t
 }
 
@@ -79,12 +80,18 @@ func (p *Pulse) Beat(short bool) {
 	g.words.store(wordBeat(p.index), now)
 }
 
-// isLow asks for the free memory: sysinfo(2) sums a few numbers and needs none.
+// isLow asks for what is available, and for what is free: when that falls below
+// the kernel's own marks there is no time to make any of the rest free. sysinfo(2)
+// sums a few numbers and needs no memory. What cannot be found out is low.
 func (p *Pulse) isLow() bool {
-	if p.guard.cfg.LowBytes < 0 || unix.Sysinfo(&p.info) != nil {
+	if p.guard.cfg.LowBytes < 0 {
 		return false
 	}
-	return uint64(p.info.Freeram)*uint64(p.info.Unit) < uint64(p.guard.cfg.LowBytes)
+	short := p.memory.isShort()
+	if unix.Sysinfo(&p.info) != nil {
+		return true
+	}
+	return short || uint64(p.info.Freeram)*uint64(p.info.Unit) < uint64(p.guard.free)
 }
 
 // Close makes the guard forget the disk: its frames are foreign from now on, and
@@ -102,7 +109,7 @@ func (p *Pulse) Close() error {
 // leave is Close under the guard's lock.
 func (p *Pulse) leave() error {
 	p.guard.pulses[p.index] = nil
-	return p.guard.clear(p.index)
+	return errors.Join(p.guard.clear(p.index), p.memory.close())
 }
 
 // clear forgets disk i. That nobody owns it comes last: it can be taken then.

@@ -221,7 +221,7 @@ func TestGuardKnowsItsDisks(t *testing.T) {
 // TestBeatAllocatesNothing: the loop calls it in every turn.
 func TestBeatAllocatesNothing(t *testing.T) {
 	b := newBench(t, "")
-	b.cfg.LowBytes = 1
+	b.watch(t, 1)
 	if n := testing.AllocsPerRun(1000, func() { b.pulse.looked = 0; b.pulse.Beat(false) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -235,19 +235,35 @@ func TestLowMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBench(t, "")
-	b.cfg.LowBytes = mark
+	b.watch(t, 1)
+	b.free = mark
 	if mark < 64<<10 || b.pulse.isLow() {
 		t.Errorf("the mark is %d bytes; below it: %v", mark, b.pulse.isLow())
 	}
-	b.cfg.LowBytes = 1 << 60
+	b.free = 1 << 60
 	if !b.pulse.isLow() {
 		t.Error("a mark above all memory is not reached")
 	}
+	b.free = mark
+	b.pulse.memory.low = 1 << 60
+	if !b.pulse.isLow() {
+		t.Error("less is available than all memory there could be, and that is fine")
+	}
+}
+
+// watch lets the pulse look at the machine's memory, which is short below low.
+func (b *bench) watch(t testing.TB, low int64) {
+	t.Helper()
+	m, err := openMemory(low)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.cfg.LowBytes, b.pulse.memory = low, m // which the pulse closes
 }
 
 func BenchmarkBeat(b *testing.B) {
 	x := newBench(b, "")
-	x.cfg.LowBytes = 1
+	x.watch(b, 1)
 	for range b.N {
 		x.pulse.Beat(false)
 	}
