@@ -3,6 +3,7 @@ package guest
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -216,7 +217,7 @@ func (s Source) binary(ctx context.Context) ([]byte, error) {
 		return data, nil
 	}
 	self, err := os.Executable()
-	if err == nil && filepath.Base(self) == "aoe" {
+	if err == nil && isAOE(self) {
 		if data, err := readStatic(self); err == nil {
 			return data, nil
 		}
@@ -230,6 +231,12 @@ func (s Source) binary(ctx context.Context) ([]byte, error) {
 			"run it in a checkout, or build aoe with CGO_ENABLED=0", err, bytes.TrimSpace(said))
 	}
 	return readStatic(out)
+}
+
+// isAOE tells aoe itself, by whatever name, from a test of this package.
+func isAOE(path string) bool {
+	info, err := buildinfo.ReadFile(path)
+	return err == nil && info.Path == "aoe/cmd/aoe"
 }
 
 // readStatic reads a program that needs no other file to run.
