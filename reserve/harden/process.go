@@ -113,6 +113,7 @@ func (p *Process) Prepare() error {
 	p.note(OOMScore, fmt.Sprintf("oom_score_adj %d", oomNever), p.sys.setOOMScore(oomNever))
 	did, err := p.checkMinFree()
 	p.note(MinFree, did, err)
+	p.sys.allowRunning(running)
 	p.note(Threads, fmt.Sprintf("%d made ahead", spareThreads), p.sys.makeThreads(spareThreads))
 	return p.Err()
 }
@@ -123,6 +124,13 @@ func (p *Process) Prepare() error {
 // disk is attached; these are for the goroutines around them: status, watching,
 // sockets that are waited for.
 const spareThreads = 8
+
+// running is how many goroutines can run at once even on a machine with one
+// processor. An I/O thread that comes back from a system call needs one of the
+// runtime's processors. If there were one only, an ordinary thread could have it
+// while the kernel does not let that thread run, and the real-time one would wait
+// for it.
+const running = 4
 
 // checkMinFree: the kernel keeps vm.min_free_kbytes for who may not wait, as a
 // driver that fills its receive ring. With 16384 seven of seven runs of a

@@ -43,6 +43,7 @@ func (f *fake) execAsIOFlusher() error     { return f.call("exec") }
 func (f *fake) executed() bool             { return f.wasExecuted }
 func (f *fake) threads() ([]thread, error) { return f.all, f.call("threads") }
 func (f *fake) makeThreads(n int) error    { return f.call("make %d", n) }
+func (f *fake) allowRunning(n int)         { _ = f.call("run %d", n) }
 func (f *fake) setRealTime() error         { return f.call("realtime") }
 func (f *fake) setOOMScore(n int) error    { return f.call("oom %d", n) }
 func (f *fake) minFree() (int64, error)    { return f.free, f.call("minfree") }
@@ -96,7 +97,7 @@ func TestStepsInTheirOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"threads", "oom -1000", "minfree", "total", "make 8", "realtime", "rehearse", "collect 4194304",
+		"threads", "oom -1000", "minfree", "total", "run 4", "make 8", "realtime", "rehearse", "collect 4194304",
 		"future", "maps", "lock 1000+2000 onfault=false", "threads",
 	}
 	if !slices.Equal(f.calls, want) {

@@ -11,6 +11,8 @@ type system interface {
 	threads() ([]thread, error)
 	// makeThreads makes at least n threads that the runtime keeps.
 	makeThreads(n int) error
+	// allowRunning lets at least n goroutines run at once.
+	allowRunning(n int)
 	// setRealTime is for the calling thread.
 	setRealTime() error
 	setOOMScore(score int) error

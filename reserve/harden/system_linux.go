@@ -132,6 +132,10 @@ func (*linux) makeThreads(n int) (err error) {
 	return errors.Join(err, unix.Close(ends[0]))
 }
 
+// allowRunning is set even to what it is: the runtime then no longer looks every
+// second whether the limits of its control group have changed.
+func (*linux) allowRunning(n int) { runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), n)) }
+
 // setRealTime: threads that this one makes are not to be: "SCHED_FLAG_RESET_ON_FORK
 // ... children do not inherit privileged scheduling policies" (sched(7)). The
 // priority is the lowest there is: the point is the kernel's memory, not the

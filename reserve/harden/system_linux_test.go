@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 type sealed struct {
 	PID      int
 	Executed bool
+	Running  int // GOMAXPROCS
 	Steps    Steps
 
 	Threads, Flushers, RealTime int
@@ -75,7 +76,7 @@ func child() error {
 	if err := p.Seal(func() error { return nil }); err != nil {
 		return err
 	}
-	s := sealed{PID: os.Getpid(), Executed: (&linux{}).executed(), Steps: p.Steps()}
+	s := sealed{PID: os.Getpid(), Executed: (&linux{}).executed(), Running: runtime.GOMAXPROCS(0), Steps: p.Steps()}
 	if err := s.look(); err != nil {
 		return err
 	}
@@ -268,6 +269,9 @@ func TestSealedProcess(t *testing.T) {
 	}
 	if s.Collections != 0 || s.ReleasedBytes != 0 {
 		t.Errorf("%d collections, %d bytes given back: the collector is not off", s.Collections, s.ReleasedBytes)
+	}
+	if s.Running < running {
+		t.Errorf("%d goroutines can run at once, want at least %d", s.Running, running)
 	}
 	if s.ThreadsGrown > 1 { // sysmon may have wanted one meanwhile
 		t.Errorf("%d threads more: they were not made ahead", s.ThreadsGrown)

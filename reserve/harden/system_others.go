@@ -14,6 +14,7 @@ func (nowhere) execAsIOFlusher() error                   { return errors.ErrUnsu
 func (nowhere) executed() bool                           { return false }
 func (nowhere) threads() ([]thread, error)               { return nil, errors.ErrUnsupported }
 func (nowhere) makeThreads(int) error                    { return errors.ErrUnsupported }
+func (nowhere) allowRunning(int)                         {}
 func (nowhere) setRealTime() error                       { return errors.ErrUnsupported }
 func (nowhere) setOOMScore(int) error                    { return errors.ErrUnsupported }
 func (nowhere) minFree() (int64, error)                  { return 0, errors.ErrUnsupported }
