@@ -121,7 +121,7 @@ func kernelRows(t *show.Table, k *rundir.Kernel) {
 		now = "yes: " + g.Crunch
 	}
 	rules := rulesFlag(g.Allow)
-	t.Row("  in crunch", fmt.Sprintf("%s; found short %d times, below %s free; allowed then: %s",
+	t.Row("  in crunch", fmt.Sprintf("%s; found short %d times, below %s available; allowed then: %s",
 		now, g.Crunches, show.Bytes(g.LowBytes), orNothing(rules.String())))
 }
 
