@@ -10,7 +10,7 @@ fail() {
 }
 attach() { aoe attach -i eth0 --background --via $AOE_VIA --deadsecs 15 "$@"; }
 daemon() { aoe stat --json e1.1 | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' | head -1; }
-counters() { aoe stat --json e1.1 | sed -n '/"ublk"\|"nbd"/,/}/p' | tr -d ' \n"'; }
+counters() { aoe stat --json e1.1 | sed -n '/"ublk"\|"nbd"/,/}/p' | tr -d ' \n"'; echo; }
 quiet() { sync; echo 3 >/proc/sys/vm/drop_caches; }
 
 dev=$(attach e1.1) || fail attach
