@@ -14,32 +14,27 @@ const lockChunk = 64 << 10
 // like the race detector's, and asking for each piece of it would take minutes.
 const lockHuge = 1 << 30
 
-// heapArena is the unit in which the Go runtime reserves addresses for its heap on
-// 64-bit systems. All that is mapped in it is heap, and is brought in whole: what
-// was given back before the collector was switched off is used again after.
-const heapArena = 64 << 20
-
 // lockMemory locks what is mapped now, and what will be. mlockall(2) with
 // MCL_CURRENT would bring in every page of every mapping, among them the 32 MiB
 // index of the Go heap and the 32 MiB that crypto/internal/fips140/drbg sets
 // aside, of which some KiB are used: 84 MiB instead of 20, on a machine that
 // has 128. With MCL_ONFAULT on everything the first use of each page would be a
-// fault in the I/O path. So, of anonymous mappings that are not heap, a piece of which not a single
+// fault in the I/O path. So, of anonymous mappings, a piece of which not a single
 // page is in memory after the rehearsal is locked as it is touched; all others
 // are brought in whole.
-func (p *Process) lockMemory(heap uintptr) (locked, sparse uintptr, err error) {
+func (p *Process) lockMemory() (locked, sparse uintptr, err error) {
 	// First what comes, then what is there: nothing slips through in between.
 	if err := p.sys.lockFuture(); err != nil {
 		return 0, 0, err
 	}
-	locked, sparse, err = p.lockPresent(heap &^ (heapArena - 1))
+	locked, sparse, err = p.lockPresent()
 	if err != nil {
 		err = errors.Join(err, p.sys.unlock()) // half of it is of no use, and may run into a limit later
 	}
 	return locked, sparse, err
 }
 
-func (p *Process) lockPresent(heap uintptr) (locked, sparse uintptr, err error) {
+func (p *Process) lockPresent() (locked, sparse uintptr, err error) {
 	all, err := p.sys.mappings()
 	if err != nil {
 		return 0, 0, err
@@ -48,7 +43,7 @@ func (p *Process) lockPresent(heap uintptr) (locked, sparse uintptr, err error) 
 		if !m.accessible || m.special {
 			continue // reserved addresses without memory, or the kernel's own
 		}
-		n, s, err := p.lockMapping(m, m.start-heap < heapArena)
+		n, s, err := p.lockMapping(m)
 		if err != nil && !errors.Is(err, errGone) {
 			return 0, 0, fmt.Errorf("%x-%x: %w", m.start, m.end, err)
 		}
@@ -60,9 +55,9 @@ func (p *Process) lockPresent(heap uintptr) (locked, sparse uintptr, err error) 
 // errGone means that a mapping was taken away since it was listed.
 var errGone = errors.New("no longer mapped")
 
-func (p *Process) lockMapping(m mapping, whole bool) (locked, sparse uintptr, err error) {
+func (p *Process) lockMapping(m mapping) (locked, sparse uintptr, err error) {
 	switch {
-	case whole || !m.anonymous || m.bytes() <= lockChunk:
+	case !m.anonymous || m.bytes() <= lockChunk:
 		return m.bytes(), 0, p.sys.lock(m.start, m.bytes(), false)
 	case m.bytes() > lockHuge:
 		return 0, m.bytes(), p.sys.lock(m.start, m.bytes(), true)

@@ -125,18 +125,3 @@ func (l *linux) lock(start, n uintptr, onFault bool) error {
 	}
 	return fmt.Errorf("mlock2: %w", errno)
 }
-
-// touched makes n bytes of heap that are in memory, and garbage. They are made of
-// the smallest pieces that the runtime keeps account of one by one (its page is
-// 8 KiB), so that the accounts, which are not on the heap, are in memory as well.
-func touched(n int) uintptr {
-	const piece = 8 << 10
-	pieces := make([][]byte, n/piece)
-	for i := range pieces {
-		pieces[i] = make([]byte, piece)
-		for at := 0; at < piece; at += 4 << 10 {
-			pieces[i][at] = 1
-		}
-	}
-	return uintptr(unsafe.Pointer(unsafe.SliceData(pieces[0])))
-}

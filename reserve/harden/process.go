@@ -190,12 +190,12 @@ const heapSpare = 4 << 20
 // is collected, the collector ends, all pages are locked.
 func (p *Process) Seal(rehearse func() error) error {
 	p.note(Warm, "reads, writes, flushes, retransmissions", rehearse())
-	heap := p.sys.collect(heapSpare)
+	p.sys.collect(heapSpare)
 	p.mu.Lock()
 	p.swept = p.sys.heapAllocated()
 	p.mu.Unlock()
 	p.note(Heap, fmt.Sprintf("%d MiB to spare, collected, collector off", heapSpare>>20), nil)
-	locked, sparse, err := p.lockMemory(heap)
+	locked, sparse, err := p.lockMemory()
 	p.note(Lock, fmt.Sprintf("%.1f MiB, and %.1f MiB that were never touched as soon as they are", mib(locked), mib(sparse)), err)
 	if p.Steps().Done(IOFlusher) {
 		p.noteThreads() // those that were made since must have it, too

@@ -20,8 +20,8 @@ type system interface {
 	minFree() (int64, error)
 	total() (int64, error)
 	// collect grows the heap by that many bytes, collects it and switches the
-	// collector off. It returns the address of something on the heap.
-	collect(grow int) uintptr
+	// collector off.
+	collect(grow int)
 	// heapAllocated is the bytes allocated on the heap since the process began.
 	heapAllocated() uint64
 

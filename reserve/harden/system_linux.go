@@ -171,21 +171,38 @@ func (*linux) total() (int64, error) {
 	return int64(info.Totalram) * int64(info.Unit), nil
 }
 
-// collect makes garbage into room first, so that the heap is not larger than it
-// has to be. The order is what keeps the runtime's scavenger from giving back what
-// the heap was grown by. Its goal is set when the collector's is, and with the
-// collector off there is none. Locked pages cannot be given back: the runtime
-// would map them anew, and that waits for memory.
-func (*linux) collect(grow int) uintptr {
+// collect gives back what start-up has left, so that it is not locked, and then
+// brings in what is to spare. The heap is filled from its lowest free address on,
+// so what is brought in now is what will be used first.
+//
+// The order is what keeps the runtime's scavenger from giving that back: its goal
+// is set when the collector's is, and with the collector off there is none.
+// Locked pages cannot be given back: the runtime would map them anew, and that
+// waits for memory.
+func (*linux) collect(grow int) {
 	debug.SetMemoryLimit(math.MaxInt64) // as if GOMEMLIMIT were not set
-	at := uintptr(0)
 	if grow > 0 {
-		runtime.GC()
-		at = touched(grow)
+		debug.FreeOSMemory()
+		touch(grow)
 	}
 	runtime.GC()
 	debug.SetGCPercent(-1)
-	return at
+}
+
+// touch makes n bytes of heap that are in memory, and garbage. They are made of
+// the smallest pieces that the runtime keeps account of one by one (its page is
+// 8 KiB), so that they fill every hole, and the accounts, which are not on the
+// heap, are in memory as well.
+func touch(n int) {
+	const piece = 8 << 10
+	pieces := make([][]byte, n/piece)
+	for i := range pieces {
+		pieces[i] = make([]byte, piece)
+		for at := 0; at < piece; at += 4 << 10 {
+			pieces[i][at] = 1
+		}
+	}
+	runtime.KeepAlive(pieces)
 }
 
 func (l *linux) heapAllocated() uint64 {

@@ -71,8 +71,8 @@ func child() error {
 	})
 	there.Wait()
 	defer func() { close(stop); ended.Wait() }()
-	work := make([]byte, 8<<20) // a buffer that is used
-	touch(work)
+	buffer := make([]byte, 8<<20) // a buffer that is used
+	work(buffer)
 	if err := p.Seal(func() error { return nil }); err != nil {
 		return err
 	}
@@ -80,20 +80,20 @@ func child() error {
 	if err := s.look(); err != nil {
 		return err
 	}
-	if err := s.use(work); err != nil {
+	if err := s.use(buffer); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(s)
 }
 
-func touch(b []byte) {
+func work(b []byte) {
 	for i := 0; i < len(b); i += 512 {
 		b[i]++
 	}
 }
 
 // use works on what there is, and counts what that costs.
-func (s *sealed) use(work []byte) error {
+func (s *sealed) use(buffer []byte) error {
 	gauge := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(gauge)
 	cycles, released := gauge[0].Value.Uint64(), gauge[1].Value.Uint64()
@@ -102,13 +102,13 @@ func (s *sealed) use(work []byte) error {
 		return err
 	}
 	for range 100 {
-		touch(work)
+		work(buffer)
 	}
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &after); err != nil {
 		return err
 	}
 	for range 100 {
-		_ = append([]byte(nil), work[:1<<13]...) // garbage, within what there is to spare
+		_ = append([]byte(nil), buffer[:1<<13]...) // garbage, within what there is to spare
 	}
 	s.Faults = after.Minflt + after.Majflt - before.Minflt - before.Majflt
 	metrics.Read(gauge)

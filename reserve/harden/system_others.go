@@ -19,7 +19,7 @@ func (nowhere) setRealTime() error                       { return errors.ErrUnsu
 func (nowhere) setOOMScore(int) error                    { return errors.ErrUnsupported }
 func (nowhere) minFree() (int64, error)                  { return 0, errors.ErrUnsupported }
 func (nowhere) total() (int64, error)                    { return 0, errors.ErrUnsupported }
-func (nowhere) collect(int) uintptr                      { return 0 }
+func (nowhere) collect(int)                              {}
 func (nowhere) heapAllocated() uint64                    { return 0 }
 func (nowhere) lockFuture() error                        { return errors.ErrUnsupported }
 func (nowhere) unlock() error                            { return errors.ErrUnsupported }
