@@ -115,6 +115,9 @@ type Pulse interface {
 
 	// Interval is the longest time between two calls that is wanted.
 	Interval() time.Duration
+
+	// Stop is called when the loop ends: there is nothing to be told any more.
+	Stop()
 }
 
 // The defaults of Config.

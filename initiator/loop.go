@@ -13,6 +13,9 @@ import (
 // too, and sends everything in one batch.
 func (d *Disk) run() {
 	defer close(d.loopEnded)
+	if d.cfg.Pulse != nil {
+		defer d.cfg.Pulse.Stop()
+	}
 	switch {
 	case d.cfg.OnThread != nil:
 		// Never unlocked: what was done to the thread must not be

@@ -346,6 +346,15 @@ func guardInCrunch(t *testing.T, mode guard.Mode) {
 	}
 	g.guard.SetPressure(false)
 	w.returns(time.Now(), "memory is fine again")
+
+	if err := g.disk.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(2 * guard.DefaultStale); time.Now().Before(end); {
+		if !w.arrives(100 * time.Millisecond) {
+			t.Fatalf("the disk is closed, and foreign frames are dropped: %+v", g.guard.Stats())
+		}
+	}
 }
 
 // TestGuardWhenTheInitiatorStops: when its process is stopped, the guard drops

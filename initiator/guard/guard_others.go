@@ -37,6 +37,9 @@ type Pulse struct{}
 // Beat does nothing.
 func (*Pulse) Beat(bool) {}
 
+// Stop does nothing.
+func (*Pulse) Stop() {}
+
 // Interval is a second.
 func (*Pulse) Interval() time.Duration { return time.Second }
 

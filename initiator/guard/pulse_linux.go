@@ -94,6 +94,14 @@ func (p *Pulse) isLow() bool {
 	return short || uint64(p.info.Freeram)*uint64(p.info.Unit) < uint64(p.guard.free)
 }
 
+// Stop tells that the disk's loop has ended, on purpose or because its link has
+// failed: there is no disk to keep memory for, and cutting everybody off would
+// help nobody.
+func (p *Pulse) Stop() {
+	p.guard.words.store(wordBeat(p.index), 0)
+	p.guard.words.set(wordShort(p.index), shortFound, false)
+}
+
 // Close makes the guard forget the disk: its frames are foreign from now on, and
 // its silence means nothing. The disk has been closed before.
 func (p *Pulse) Close() error {
