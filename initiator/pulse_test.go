@@ -43,8 +43,8 @@ func (s *stuck) Send(frames [][]byte) (int, error) {
 // TestPulse: a loop with nothing to do tells that it works, one that hangs in
 // sending does not, and one that has ended says so.
 func TestPulse(t *testing.T) {
-	b := newSegment(t, bedConfig{})
 	noLeaks(t)
+	b := newSegment(t, bedConfig{})
 	s := &stuck{Link: b.port, entered: make(chan struct{}), free: make(chan struct{})}
 	p := &pulse{}
 	d, err := Open(b.ctx(), Config{Link: s, Addr: e11, Pulse: p, Probe: -1})
