@@ -58,7 +58,7 @@ const attachExamples = `  # A block device, until Ctrl-C
   aoe attach -i eth0 --swap-safe=strict --background e1.1
 
   # The same, and keep ssh from one address alive while memory is short
-  aoe attach -i eth0 --swap-safe --guard-allow arp,tcp:22@10.0.0.1 --background e1.1
+  aoe attach -i eth0 --swap-safe --guard-allow arp,tcp:22@10.0.0.1 e1.1
 
   # What would be reserved
   aoe attach -i eth0 --plan e1.1`

@@ -50,7 +50,7 @@ func (r *Rule) UnmarshalText(text []byte) (err error) {
 }
 
 // RuleHelp is the grammar of an allow list, for help texts.
-const RuleHelp = `  arp                    ARP: without it nobody finds this host by its IPv4 address
+const RuleHelp = `  arp                    ARP: without it nobody finds this host over IPv4
   tcp:22@10.0.0.1        TCP to our port 22 from 10.0.0.1; also udp
   tcp@10.0.0.0/24        TCP to any port from a network: answers to us too
   icmp                   ICMP and, for IPv6, what takes ARP's place
