@@ -182,6 +182,7 @@ func (*linux) total() (int64, error) {
 func (*linux) collect(grow int) {
 	debug.SetMemoryLimit(math.MaxInt64) // as if GOMEMLIMIT were not set
 	if grow > 0 {
+		runtime.GC() // and once more: what a sync.Pool holds outlives one collection
 		debug.FreeOSMemory()
 		touch(grow)
 	}
