@@ -64,11 +64,13 @@ func (s *file) lock() error {
 // wholeSize is the size in bytes of the file or device.
 func (s *file) wholeSize() (int64, error) {
 	if !s.device {
-		st, err := s.f.Stat()
-		if err != nil {
-			return 0, err
+		// Asked every second for as long as the disk is served: os.File.Stat
+		// would allocate each time.
+		var st unix.Stat_t
+		if err := unix.Fstat(s.fd(), &st); err != nil {
+			return 0, fmt.Errorf("size of %s: %w", s.cfg.Path, err)
 		}
-		return st.Size(), nil
+		return st.Size, nil
 	}
 	var n uint64
 	if err := ioctl(s.fd(), unix.BLKGETSIZE64, unsafe.Pointer(&n)); err != nil {

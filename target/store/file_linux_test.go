@@ -236,3 +236,23 @@ func drop(t *testing.T, p string) {
 		t.Skipf("needs posix_fadvise: %v", err)
 	}
 }
+
+// TestSizeAllocatesNothing: it is asked every second, for years.
+func TestSizeAllocatesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(store.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if n := testing.AllocsPerRun(100, func() {
+		if size, err := st.Size(); err != nil || size != 4096 {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
