@@ -212,7 +212,14 @@ func (f *fakeFront) stats(*rundir.Status)  {}
 // held is a Hold with a fake device.
 func held(t *testing.T) (*Hold, *fakeFront) {
 	t.Helper()
-	_, _, port := segment(t, target.WriteThrough)
+	_, h, f := heldOn(t, target.WriteThrough)
+	return h, f
+}
+
+// heldOn is held, with a target of that mode, and the switch in between.
+func heldOn(t *testing.T, mode target.Mode) (*linktest.Switch, *Hold, *fakeFront) {
+	t.Helper()
+	sw, _, port := segment(t, mode)
 	h, err := Attach(t.Context(), config(t, port))
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +239,7 @@ func held(t *testing.T) (*Hold, *fakeFront) {
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	h.watching.Go(func() { h.watch(ctx) })
-	return h, f
+	return sw, h, f
 }
 
 // TestSignalWhileInUseIsRefused with the place named, and the disk stays.
@@ -280,6 +287,31 @@ func TestSecondSignalEndsAHangingDetach(t *testing.T) {
 	}
 	if f.abandoned != 1 {
 		t.Errorf("abandoned %d times", f.abandoned)
+	}
+}
+
+// TestLastFlushThatFailsIsTold: the device is gone, but the target does not
+// answer the flush behind it. That is an error, and nothing stays attached.
+func TestLastFlushThatFailsIsTold(t *testing.T) {
+	sw, h, f := heldOn(t, target.WriteBack)
+	sw.Cut(ours, theirs)
+	signals, ran := make(chan os.Signal), make(chan error, 1)
+	go func() { ran <- h.Run(signals, func(s string) { t.Errorf("said %q", s) }) }()
+	signals <- os.Interrupt
+	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		f.mu.Lock()
+		closed := f.closed
+		f.mu.Unlock()
+		if closed == 1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the device was not closed")
+		}
+	}
+	signals <- os.Interrupt // ends the waiting
+	if err := <-ran; err == nil || !strings.Contains(err.Error(), "the last flush failed") {
+		t.Errorf("ended with %v", err)
 	}
 }
 

@@ -28,6 +28,11 @@ func (h *Hold) Run(signals <-chan os.Signal, tell func(string)) error {
 		ctx, cancel := context.WithTimeout(context.Background(), detachTime)
 		err := h.signalled(ctx, hung, signals)
 		cancel()
+		select {
+		case <-h.detached: // perhaps something was wrong with the last flush
+			return errors.Join(err, h.Close())
+		default:
+		}
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrInUse):
@@ -36,13 +41,8 @@ func (h *Hold) Run(signals <-chan os.Signal, tell func(string)) error {
 			hung = true
 			tell(fmt.Sprintf("%v. %s stays attached. A further signal gives it up: what was not written yet is lost.", err, h.cfg.Disk.Addr))
 		default:
-			select {
-			case <-h.detached: // but something was wrong with the last flush
-				return errors.Join(err, h.Close())
-			default:
-				hung = true
-				tell(err.Error())
-			}
+			hung = true
+			tell(err.Error())
 		}
 	}
 }

@@ -10,7 +10,7 @@ fail() {
 }
 attach() { aoe attach -i eth0 --background --via $AOE_VIA --deadsecs 15 "$@"; }
 daemon() { aoe stat --json e1.1 | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' | head -1; }
-counters() { aoe stat --json e1.1 | sed -n '/"ublk"\|"nbd"/,/}/p' | tr -d ' \n"'; echo; }
+counters() { aoe stat --json e1.1 | sed -n '/"ublk": {\|"nbd": {/,/}/p' | tr -d ' \n"'; echo; }
 quiet() { sync; echo 3 >/proc/sys/vm/drop_caches; }
 
 dev=$(attach e1.1) || fail attach
@@ -120,7 +120,7 @@ for signal in 1 2 3; do
 done
 i=0
 while kill -0 $pid 2>/dev/null; do
-	[ $((i += 1)) -lt 20 ] || fail "still there"
+	[ $((i += 1)) -lt 60 ] || fail "still there"
 	sleep 1
 done
 [ ! -e /sys/block/ublkb0 ] && [ ! -e /sys/block/nbd0/pid ] || fail "the device is still there"
