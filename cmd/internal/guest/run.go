@@ -24,11 +24,11 @@ func (k *Kernel) Run(ctx context.Context, m Machine) (out *Output, err error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(m.parentDir(), "aoe-guest-*")
+	dir, lock, err := newDir(m.parentDir())
 	if err != nil {
-		return nil, fmt.Errorf("guest: %w", err)
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir), lock.Close()) }()
 	archive, missing, err := k.archive(m)
 	if err != nil {
 		return nil, err
