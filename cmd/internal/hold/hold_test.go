@@ -290,6 +290,31 @@ func TestSecondSignalEndsAHangingDetach(t *testing.T) {
 	}
 }
 
+// TestH1TakeOverOutlivesFrames: who takes over does not begin before the frames
+// of the process that died have died too, and gives up when it must.
+func TestH1TakeOverOutlivesFrames(t *testing.T) {
+	const life = 400 * time.Millisecond // Open alone takes 100
+	_, _, port := segment(t, target.WriteThrough)
+	cfg := config(t, port)
+	cfg.TakeOver, cfg.Disk.FrameLife = true, life
+	began := time.Now()
+	h, err := Attach(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < life {
+		t.Errorf("began after %v: a frame lives for %v", took, life)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := outlive(ctx, cfg, time.Now().Add(time.Hour)); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
 // TestLastFlushThatFailsIsTold: the device is gone, but the target does not
 // answer the flush behind it. That is an error, and nothing stays attached.
 func TestLastFlushThatFailsIsTold(t *testing.T) {
