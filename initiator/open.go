@@ -1,6 +1,7 @@
 package initiator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,19 +50,26 @@ func Open(ctx context.Context, cfg Config) (*Disk, error) {
 }
 
 // look finds the disk. One that is asked for by its serial number is looked for
-// again when only others with its address have answered.
-func (a *asker) look(ctx context.Context, cfg Config) (t Target, id frame.Identify, data []byte, err error) {
+// again when only others with its address have answered; if then nobody does,
+// or there is no more time, the others are what there is to tell of.
+func (a *asker) look(ctx context.Context, cfg Config) (Target, frame.Identify, []byte, error) {
+	var replaced error
 	for range proofTries {
-		var found []Target
-		if found, err = a.find(ctx, cfg.Addr, openGrace); err != nil {
-			return t, id, nil, err
+		found, err := a.find(ctx, cfg.Addr, openGrace)
+		if err != nil {
+			return Target{}, frame.Identify{}, nil, cmp.Or(replaced, err)
 		}
-		t, id, data, err = a.choose(ctx, cfg, found)
-		if !errors.Is(err, ErrReplaced) {
-			break
+		t, id, data, err := a.choose(ctx, cfg, found)
+		switch {
+		case errors.Is(err, ErrReplaced):
+			replaced = err
+		case err != nil && replaced != nil:
+			return t, id, nil, replaced
+		default:
+			return t, id, data, err
 		}
 	}
-	return t, id, data, err
+	return Target{}, frame.Identify{}, nil, replaced
 }
 
 // choose identifies every target that answered. Several ports of one target show
