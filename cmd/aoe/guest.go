@@ -49,9 +49,9 @@ and looks at every word of them; --flood sends foreign frames and --unread opens
 socket that takes them and is never read. Prints a table of the --runs, keeps the
 log of each that failed, and says which tasks of the guest were blocked where.
 
-With COMMAND or --script: run that in the guest, in busybox's shell, and return its
-exit status. What the guest prints goes to standard output. It finds aoe in its PATH
-and
+With COMMAND or --script: run that in the guest, in busybox's shell, and return
+its exit status. What the guest prints goes to standard output. It finds aoe in
+its PATH and
 
   AOE_INTERFACE  the interface to the disks, eth0
   AOE_DISKS      their addresses
