@@ -193,12 +193,15 @@ var zone = regexp.MustCompile(`Node \d+ (DMA|DMA32|Normal) free:(\d+)kB boost:\d
 
 // lastZone is how much memory each zone had when the kernel was asked last.
 func lastZone(log string) string {
-	at := strings.LastIndex(log, "sysrq: Show Memory")
+	const asked = "sysrq: Show Memory"
+	at := strings.LastIndex(log, asked)
 	if at < 0 {
 		return ""
 	}
+	// With all tasks it is told once more.
+	answer, _, _ := strings.Cut(log[at+len(asked):], "sysrq: ")
 	var parts []string
-	for _, m := range zone.FindAllStringSubmatch(log[at:], -1) {
+	for _, m := range zone.FindAllStringSubmatch(answer, -1) {
 		parts = append(parts, fmt.Sprintf("%s has %s kB free (minimum %s, low mark %s)", m[1], m[2], m[3], m[4]))
 	}
 	return strings.Join(parts, ", ")
