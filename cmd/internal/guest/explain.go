@@ -98,6 +98,9 @@ func (t *trial) explain(out *Output) []string {
 	case t.oomKilled != "":
 		add("the kernel killed %s for want of memory", t.oomKilled)
 	}
+	if n := strings.Count(log, "I/O error, dev "); n > 0 {
+		add("%d requests to disks failed, the first of them to %s", n, between(log, "I/O error, dev ", " flags"))
+	}
 	for line := range strings.Lines(log) {
 		if said, ok := Said(strings.TrimSpace(line)); ok && strings.HasPrefix(said, "failed: ") {
 			add("the script could not go on: %s", said[len("failed: "):])

@@ -227,12 +227,12 @@ func (t *trial) judge(out *Output) {
 		t.Outcome = WrongPage
 	case t.how == "unreadable":
 		t.Outcome = IOError
+	case bytes.Contains(out.Serial, []byte("I/O error, dev ")):
+		t.Outcome = IOError // whatever came of it
 	case t.oomKilled != "":
 		t.Outcome = OOM
 	case !t.asked.IsZero():
 		t.Outcome = Hung
-	case bytes.Contains(out.Serial, []byte("I/O error")):
-		t.Outcome = IOError
 	case out.End == TimedOut && t.ready:
 		t.Outcome = Slow
 	default:

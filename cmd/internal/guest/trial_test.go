@@ -41,7 +41,8 @@ func TestOutcomes(t *testing.T) {
 		{"unreadable", begun + "[    4.0] guest: fill ended how=unreadable\n", Exited, 1, false, IOError, ""},
 		{"killed", begun + "[    4.0] Out of memory: Killed process 189 (aoe) total-vm:1kB\n", Exited, 137, false, OOM, "killed aoe"},
 		{"panic", begun + "[    4.0] Kernel panic - not syncing: no more\n", Panicked, 0, false, Failed, "panicked: no more"},
-		{"device", begun + "[    4.0] Write-error on swap-device (I/O error, dev etherd/e1.1)\n", Exited, 1, false, IOError, ""},
+		{"device", begun + "[    4.0] I/O error, dev etherd/e1.1, sector 24 op 0x1:(WRITE) flags 0x1000000\n" +
+			"[    5.0] Out of memory: Killed process 1 (aoe)\n", Exited, 137, false, IOError, "1 requests to disks failed, the first of them to etherd/e1.1, sector 24"},
 		{"slow", begun, TimedOut, 0, false, Slow, ""},
 		{"no disk", "[    1.0] guest: begins\n[    2.0] guest: failed: e1.1 was not attached\n", Exited, 1, false, Failed, "e1.1 was not attached"},
 		{"hung", begun, Stopped, 0, true, Hung, "requests go out and are answered"},
