@@ -26,7 +26,9 @@ func ublkWay() Way {
 }
 
 func nbdKernelWay() Way {
-	w := Way{Name: "nbd-kernel", Gives: "a block device", Swap: "yes"}
+	// Its sockets make the kernel drop AoE frames that it could only receive
+	// into its emergency memory: see docs/RESERVE.md.
+	w := Way{Name: "nbd-kernel", Gives: "a block device", Swap: "no: hangs when others take the memory"}
 	if err := doNBD(func(*nbdControl) error { return nil }); err != nil {
 		w.Reason = strings.TrimPrefix(err.Error(), "attach: ")
 		return w
