@@ -46,6 +46,7 @@ type attachConfig struct {
 	guardIfPossible  bool
 	guardAllow       rulesFlag
 	guardLow         sizeFlag
+	without          []string        // steps of --swap-safe
 	process          *harden.Process // nil without --swap-safe
 }
 
@@ -99,6 +100,7 @@ func (c *attachConfig) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.json, "json", false, "print JSON instead of the device's path, or of the plan")
 	f.DurationVar(&c.wait, "wait", initiator.OpenTime, "how long to look for the disk")
 	swapSafeFlag(f, &c.swapSafe)
+	withoutFlag(f, &c.without)
 	guardFlags(f, &c.guard, &c.guardAllow, &c.guardLow)
 	f.BoolVar(&c.takeOver, "takeover", false, "take over the device that a process which died left, if there is one (ublk, nbd-kernel)")
 }

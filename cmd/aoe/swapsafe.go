@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -41,6 +42,14 @@ func swapSafeFlag(f *pflag.FlagSet, to *string) {
 	f.Lookup("swap-safe").NoOptDefVal = swapSafeWarn
 }
 
+// withoutFlag is for finding out what each step is good for, and not in the help:
+// nobody should leave one out who swaps to the disk.
+func withoutFlag(f *pflag.FlagSet, to *[]string) {
+	const name = "swap-safe-without"
+	f.StringSliceVar(to, name, nil, "steps of --swap-safe to leave out: "+strings.Join(harden.Names(), ", "))
+	f.Lookup(name).Hidden = true
+}
+
 // safely changes the defaults of what was not said.
 func (c *attachConfig) safely(f *pflag.FlagSet) error {
 	switch c.swapSafe {
@@ -73,7 +82,7 @@ func (c *attachConfig) harden(stderr io.Writer) (err error) {
 	if c.swapSafe == swapSafeOff {
 		return nil
 	}
-	c.process, err = harden.Begin(harden.Config{Strict: c.swapSafe == swapSafeStrict})
+	c.process, err = harden.Begin(harden.Config{Strict: c.swapSafe == swapSafeStrict, Without: c.without})
 	if err == nil {
 		err = c.process.Prepare()
 	}

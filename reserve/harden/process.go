@@ -3,6 +3,8 @@ package harden
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -10,12 +12,16 @@ import (
 type Config struct {
 	// Strict makes every failed step an error.
 	Strict bool
+	// Without are steps to be left out, to find out what each is good for.
+	// They count as failed, but not for Strict.
+	Without []string
 }
 
 // A Process is this process on its way to being sealed.
 type Process struct {
-	sys    system
-	strict bool
+	sys     system
+	strict  bool
+	without []string
 
 	mu       sync.Mutex
 	steps    Steps
@@ -31,13 +37,37 @@ type Process struct {
 func Begin(cfg Config) (*Process, error) { return begin(cfg, realSystem()) }
 
 func begin(cfg Config, sys system) (*Process, error) {
-	p := &Process{sys: sys, strict: cfg.Strict}
-	if !sys.executed() {
+	p := &Process{sys: sys, strict: cfg.Strict, without: cfg.Without}
+	for _, name := range cfg.Without {
+		if _, ok := consequences[name]; !ok {
+			return nil, fmt.Errorf("harden: there is no step %q to be left out: want one of %s", name, strings.Join(Names(), ", "))
+		}
+	}
+	switch {
+	case p.leaveOut(IOFlusher):
+	case !sys.executed():
 		p.note(IOFlusher, "", sys.execAsIOFlusher())
-	} else {
+	default:
 		p.noteThreads()
 	}
 	return p, p.Err()
+}
+
+// Names are those of all steps, in their order.
+func Names() []string {
+	return []string{IOFlusher, OOMScore, MinFree, Threads, RealTime, Warm, Heap, Lock}
+}
+
+// errLeftOut is the failure of a step that was not wanted.
+var errLeftOut = errors.New("left out")
+
+// leaveOut reports whether the step is to be left out, and notes it.
+func (p *Process) leaveOut(name string) bool {
+	if !slices.Contains(p.without, name) {
+		return false
+	}
+	p.note(name, "", remedied{errLeftOut, "ask for it"})
+	return true
 }
 
 func (p *Process) noteThreads() {
@@ -98,6 +128,8 @@ type remedied struct {
 	remedy string
 }
 
+func (r remedied) Unwrap() error { return r.error }
+
 // Steps are the outcomes so far.
 func (p *Process) Steps() Steps {
 	p.mu.Lock()
@@ -110,11 +142,17 @@ const oomNever = -1000
 
 // Prepare takes the steps that need nothing of the disk.
 func (p *Process) Prepare() error {
-	p.note(OOMScore, fmt.Sprintf("oom_score_adj %d", oomNever), p.sys.setOOMScore(oomNever))
-	did, err := p.checkMinFree()
-	p.note(MinFree, did, err)
-	p.sys.allowRunning(running)
-	p.note(Threads, fmt.Sprintf("%d made ahead", spareThreads), p.sys.makeThreads(spareThreads))
+	if !p.leaveOut(OOMScore) {
+		p.note(OOMScore, fmt.Sprintf("oom_score_adj %d", oomNever), p.sys.setOOMScore(oomNever))
+	}
+	if !p.leaveOut(MinFree) {
+		did, err := p.checkMinFree()
+		p.note(MinFree, did, err)
+	}
+	if !p.leaveOut(Threads) {
+		p.sys.allowRunning(running)
+		p.note(Threads, fmt.Sprintf("%d made ahead", spareThreads), p.sys.makeThreads(spareThreads))
+	}
 	return p.Err()
 }
 
@@ -159,6 +197,9 @@ func (p *Process) checkMinFree() (string, error) {
 // one that is scheduled in real time, and therefore may use half of the memory
 // that is left when everybody else has to wait.
 func (p *Process) OnThread() {
+	if p.leaveOut(RealTime) {
+		return
+	}
 	bad := p.sys.setRealTime()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,7 +217,9 @@ func (p *Process) Err() error {
 	}
 	var errs []error
 	for _, s := range p.Steps().Failed() {
-		errs = append(errs, s.Err())
+		if !errors.Is(s.err, errLeftOut) {
+			errs = append(errs, s.Err())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -189,14 +232,20 @@ const heapSpare = 4 << 20
 // use is made then. The rest is for the pages to stay: the heap gets room and
 // is collected, the collector ends, all pages are locked.
 func (p *Process) Seal(rehearse func() error) error {
-	p.note(Warm, "reads, writes, flushes, retransmissions", rehearse())
-	p.sys.collect(heapSpare)
-	p.mu.Lock()
-	p.swept = p.sys.heapAllocated()
-	p.mu.Unlock()
-	p.note(Heap, fmt.Sprintf("%d MiB to spare, collected, collector off", heapSpare>>20), nil)
-	locked, sparse, err := p.lockMemory()
-	p.note(Lock, fmt.Sprintf("%.1f MiB, and %.1f MiB that were never touched as soon as they are", mib(locked), mib(sparse)), err)
+	if !p.leaveOut(Warm) {
+		p.note(Warm, "reads, writes, flushes, retransmissions", rehearse())
+	}
+	if !p.leaveOut(Heap) {
+		p.sys.collect(heapSpare)
+		p.mu.Lock()
+		p.swept = p.sys.heapAllocated()
+		p.mu.Unlock()
+		p.note(Heap, fmt.Sprintf("%d MiB to spare, collected, collector off", heapSpare>>20), nil)
+	}
+	if !p.leaveOut(Lock) {
+		locked, sparse, err := p.lockMemory()
+		p.note(Lock, fmt.Sprintf("%.1f MiB, and %.1f MiB that were never touched as soon as they are", mib(locked), mib(sparse)), err)
+	}
 	if p.Steps().Done(IOFlusher) {
 		p.noteThreads() // those that were made since must have it, too
 	}
@@ -208,6 +257,9 @@ func mib(n uintptr) float64 { return float64(n) / (1 << 20) }
 // Housekeep collects the heap when half of what it had to spare is used up. It
 // is to be called when memory is plentiful, and by a goroutine that does no I/O.
 func (p *Process) Housekeep() (collected bool) {
+	if slices.Contains(p.without, Heap) {
+		return false // the collector is on
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.sys.heapAllocated()

@@ -3,7 +3,6 @@ package harden
 import (
 	"errors"
 	"fmt"
-
 	"slices"
 	"strings"
 	"testing"
@@ -303,5 +302,43 @@ func TestStepsPrint(t *testing.T) {
 	}
 	if strings.Count(b.String(), "\n") != len(allSteps)+2 {
 		t.Errorf("\n%s", b.String())
+	}
+}
+
+// TestAStepCanBeLeftOut: it is not taken, all others are, it does not count as
+// done, and nothing is refused for it.
+func TestAStepCanBeLeftOut(t *testing.T) {
+	calls := map[string]string{
+		IOFlusher: "threads", OOMScore: "oom", MinFree: "minfree", Threads: "make",
+		RealTime: "realtime", Heap: "collect", Lock: "future",
+	}
+	for _, name := range Names() {
+		t.Run(name, func(t *testing.T) {
+			f, rehearsed := sound(), false
+			p, err := through(Config{Strict: true, Without: []string{name}}, f, func() error { rehearsed = true; return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, other := range Names() {
+				if done := p.Steps().Done(other); done == (other == name) {
+					t.Errorf("%s: done %v", other, done)
+				}
+				taken := slices.ContainsFunc(f.calls, func(c string) bool {
+					return calls[other] != "" && strings.HasPrefix(c, calls[other])
+				})
+				if other == Warm {
+					taken = rehearsed
+				}
+				if taken == (other == name) {
+					t.Errorf("%s: taken %v", other, taken)
+				}
+			}
+			if name == Heap && p.Housekeep() {
+				t.Error("collected by hand although the collector is on")
+			}
+		})
+	}
+	if _, err := begin(Config{Without: []string{"luck"}}, sound()); err == nil || !strings.Contains(err.Error(), "real-time") {
+		t.Errorf("a step that there is not: %v", err)
 	}
 }
