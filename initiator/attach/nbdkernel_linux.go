@@ -350,7 +350,7 @@ func (d *nbdKernelDevice) abandon(ctx context.Context) error {
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
-		return d.gone(ctx)
+		return nil
 	}
 	d.closing, d.closed = true, true
 	t := d.current
@@ -361,7 +361,14 @@ func (d *nbdKernelDevice) abandon(ctx context.Context) error {
 	if err := d.disconnect(); err != nil {
 		return err
 	}
-	return d.gone(ctx)
+	// What the disk still does for the connection ends when the disk is closed,
+	// and the device when the last who has it open closes it.
+	select {
+	case <-d.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("attach: disconnecting %s: %w", nbdPath(d.index), ctx.Err())
+	}
 }
 
 // resize follows the disk.

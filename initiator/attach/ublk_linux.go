@@ -302,13 +302,8 @@ func (d *ublkDevice) end() error {
 // remove takes away what is left of a device that is not started, or was
 // stopped.
 func (d *ublkDevice) remove(ctx context.Context) error {
-	if d.char != nil {
-		if err := retryControl(ublkStopDev, d.id, 0, nil); err != nil && !errors.Is(err, unix.ENODEV) {
-			return fmt.Errorf("attach: stopping %s: %w", ublkPath(d.id), err)
-		}
-		<-d.queue.done
-		d.char.close()
-		d.char = nil
+	if err := d.stop(); err != nil {
+		return err
 	}
 	deleted := make(chan error, 1)
 	go func() { deleted <- retryControl(ublkDelDev, d.id, 0, nil) }()
@@ -321,6 +316,21 @@ func (d *ublkDevice) remove(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("attach: %s stays, dead, until all who have it open close it: %w", ublkPath(d.id), ctx.Err())
 	}
+}
+
+// stop ends the queue and closes its side of the device: while that is open,
+// the device is not deleted.
+func (d *ublkDevice) stop() error {
+	if d.char == nil {
+		return nil
+	}
+	if err := retryControl(ublkStopDev, d.id, 0, nil); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("attach: stopping %s: %w", ublkPath(d.id), err)
+	}
+	<-d.queue.done
+	d.char.close()
+	d.char = nil
+	return nil
 }
 
 // abandon undoes everything without asking.
@@ -337,9 +347,20 @@ func (d *ublkDevice) abandon(ctx context.Context) error {
 		<-d.ending // with whatever outcome: it is stopped anyway now
 		d.ending = nil
 	}
-	err := d.remove(ctx)
-	d.closed = err == nil
-	return err
+	if err := d.stop(); err != nil {
+		return err
+	}
+	d.closed = true
+	// The device is gone when the last who has it open closes it.
+	err := ublkControl(ublkDelDevAsync, d.id, 0, nil)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) { // before Linux 6.7
+		go retryControl(ublkDelDev, d.id, 0, nil) // ends with the last user, or this process
+		err = nil
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("attach: deleting ublk device %d: %w", d.id, err)
+	}
+	return nil
 }
 
 // resize follows the disk.
