@@ -1,11 +1,9 @@
 package guest
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"aoe/frame/link"
 	"aoe/frame/link/open"
@@ -23,56 +21,6 @@ func lockDir(dir string) (io.Closer, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("guest: lock %s: %w", dir, err)
-	}
-	return f, nil
-}
-
-// dirPattern is the name of a machine's directory.
-const dirPattern = "aoe-guest-*"
-
-// newDir makes a directory that is ours until lock is closed, and removes those
-// in the same place whose owners were killed: a lock ends with its process.
-func newDir(parent string) (dir string, lock io.Closer, err error) {
-	old, err := filepath.Glob(filepath.Join(parent, dirPattern))
-	if err != nil {
-		return "", nil, err
-	}
-	for _, path := range old {
-		if f, err := tryLock(path); err == nil {
-			err = errors.Join(os.RemoveAll(path), f.Close())
-			if err != nil {
-				return "", nil, fmt.Errorf("guest: remove what a guest that was killed left: %w", err)
-			}
-		}
-	}
-	// Another guest may take it for a dead one's in the moment before it is locked.
-	for range 10 {
-		if dir, err = os.MkdirTemp(parent, dirPattern); err != nil {
-			return "", nil, fmt.Errorf("guest: %w", err)
-		}
-		if lock, err = tryLock(dir); err == nil {
-			return dir, lock, nil
-		}
-	}
-	return "", nil, fmt.Errorf("guest: lock a directory in %s: %w", parent, err)
-}
-
-// tryLock locks a directory of root's that nobody else may write to.
-func tryLock(dir string) (io.Closer, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return nil, err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s is not a guest's directory: %w", dir, os.ErrPermission)
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
 	}
 	return f, nil
 }

@@ -15,8 +15,6 @@ var errLinuxOnly = fmt.Errorf("guest: %w: it runs on linux/amd64 only", ErrMissi
 
 func lockDir(string) (io.Closer, error) { return nil, errLinuxOnly }
 
-func newDir(string) (string, io.Closer, error) { return "", nil, errLinuxOnly }
-
 const tapName = "tap0"
 
 const (

@@ -13,8 +13,12 @@ import (
 	"sync"
 	"time"
 
+	"aoe/cmd/internal/scratch"
 	"aoe/frame/link/veth"
 )
+
+// dirPattern is the name of a machine's directory.
+const dirPattern = "aoe-guest-*"
 
 // Run boots the machine, waits until it has ended and removes all that was made
 // for it. The error is about what is around the guest; how the guest itself fared
@@ -24,9 +28,12 @@ func (k *Kernel) Run(ctx context.Context, m Machine) (out *Output, err error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, lock, err := newDir(m.parentDir())
+	if err := scratch.Sweep(m.parentDir(), dirPattern, os.RemoveAll); err != nil {
+		return nil, fmt.Errorf("guest: %w", err)
+	}
+	dir, lock, err := scratch.New(m.parentDir(), dirPattern)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("guest: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir), lock.Close()) }()
 	archive, missing, err := k.archive(m)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	"aoe/cmd/internal/hold"
 	"aoe/cmd/internal/keep"
 	"aoe/cmd/internal/rundir"
+	"aoe/cmd/internal/scratch"
 	"aoe/frame/link"
 	"aoe/frame/link/linktest"
 	"aoe/frame/link/open"
@@ -70,8 +70,11 @@ func (l *Lab) Close(ctx context.Context) error { return l.cleanup.run(ctx) }
 // disk there.
 func (l *Lab) RunDir() rundir.Dir { return rundir.Dir(filepath.Join(l.dir, "run")) }
 
+// dirPattern is the name of a lab's directory.
+const dirPattern = "aoe-lab-*"
+
 func (l *Lab) makeDir() error {
-	dir, lock, err := newDir(l.cfg.Dir)
+	dir, lock, err := scratch.New(l.cfg.Dir, dirPattern)
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
@@ -92,20 +95,6 @@ func (l *Lab) makeDir() error {
 		return os.Remove(run)
 	})
 	return nil
-}
-
-// newDir makes a directory that is ours until lock is closed. Another lab that
-// sweeps may take it for a dead one's in the moment before it is locked.
-func newDir(parent string) (dir string, lock io.Closer, err error) {
-	for range 10 {
-		if dir, err = os.MkdirTemp(parent, dirPattern); err != nil {
-			return "", nil, err
-		}
-		if lock, err = occupy(dir); err == nil {
-			return dir, lock, nil
-		}
-	}
-	return "", nil, err
 }
 
 func (l *Lab) makeImage() error {

@@ -4,61 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"aoe/cmd/internal/scratch"
 )
-
-// dirPattern is the name of a lab's directory.
-const dirPattern = "aoe-lab-*"
-
-// occupy locks a lab's directory for as long as the lab lives. The lock ends with
-// the process, so a directory that nobody has locked is a dead lab's.
-func occupy(dir string) (io.Closer, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
 
 // sweep removes what labs left in parent that were killed: their namespaces went
 // with them, their images and mounts did not.
 func sweep(ctx context.Context, parent string) error {
-	dirs, err := filepath.Glob(filepath.Join(parent, dirPattern))
+	err := scratch.Sweep(parent, dirPattern, func(dir string) error { return sweepDir(ctx, dir) })
 	if err != nil {
-		return err
+		return fmt.Errorf("lab: %w", err)
 	}
-	var errs []error
-	for _, dir := range dirs {
-		if !ours(dir) {
-			continue
-		}
-		lock, err := occupy(dir)
-		if err != nil {
-			continue // it lives, or was removed just now
-		}
-		if err := sweepDir(ctx, dir); err != nil {
-			errs = append(errs, fmt.Errorf("lab: removing what a lab that was killed left in %s: %w", dir, err))
-		}
-		lock.Close()
-	}
-	return errors.Join(errs...)
-}
-
-// ours reports whether dir is a directory that we made, and not somebody else's
-// trap in a directory that everybody may write to.
-func ours(dir string) bool {
-	var st unix.Stat_t
-	return unix.Lstat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR &&
-		int(st.Uid) == os.Geteuid() && st.Mode&0o077 == 0
+	return nil
 }
 
 // sweepDir removes the mounts in dir, then dir. The file system on the dead

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"aoe/cmd/internal/scratch"
 )
 
 // TestSweepRemovesTheDeadAndNothingElse.
@@ -23,18 +25,20 @@ func TestSweepRemovesTheDeadAndNothingElse(t *testing.T) {
 		return dir
 	}
 	dead := place("aoe-lab-dead", 0o700)
-	alive := place("aoe-lab-alive", 0o700)
+	alive, lock, err := scratch.New(parent, dirPattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := os.WriteFile(filepath.Join(alive, "disk.img"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	open := place("aoe-lab-open", 0o777) // not made by a lab
 	other := place("something", 0o700)
 	link := filepath.Join(parent, "aoe-lab-link")
 	if err := os.Symlink(other, link); err != nil {
 		t.Fatal(err)
 	}
-	lock, err := occupy(alive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
 	if err := sweep(t.Context(), parent); err != nil {
 		t.Fatal(err)
 	}
