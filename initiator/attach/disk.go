@@ -149,3 +149,19 @@ func clearSegments(segs [][]byte) {
 		clear(s)
 	}
 }
+
+// deviceInfo is what a block device tells of d, which must have a block.
+func deviceInfo(d Disk, readOnly bool) (Info, error) {
+	if d == nil {
+		return Info{}, errNoDisk
+	}
+	info, err := d.Info().withDefaults()
+	if err != nil {
+		return Info{}, err
+	}
+	if size := d.Size(); size < int64(info.BlockSize) {
+		return Info{}, fmt.Errorf("attach: a disk of %d bytes has no block of %d", size, info.BlockSize)
+	}
+	info.ReadOnly = info.ReadOnly || readOnly
+	return info, nil
+}

@@ -30,20 +30,13 @@ type FUSEConfig struct {
 const runDir = "/run/aoe"
 
 func (cfg *FUSEConfig) validate() (Info, error) {
-	if cfg.Disk == nil {
-		return Info{}, errNoDisk
-	}
-	info, err := cfg.Disk.Info().withDefaults()
+	info, err := deviceInfo(cfg.Disk, cfg.ReadOnly)
 	if err != nil {
 		return Info{}, err
 	}
 	if info.MaxRequest < fuseBlock {
 		return Info{}, fmt.Errorf("attach: FUSE needs requests of %d bytes, the disk admits %d", fuseBlock, info.MaxRequest)
 	}
-	if cfg.Disk.Size() < int64(info.BlockSize) {
-		return Info{}, fmt.Errorf("attach: a disk of %d bytes has no block of %d", cfg.Disk.Size(), info.BlockSize)
-	}
-	info.ReadOnly = info.ReadOnly || cfg.ReadOnly
 	if cfg.Dir == "" {
 		if info.Name == "" {
 			return Info{}, errors.New("attach: neither a directory nor a name for one given")

@@ -3,7 +3,6 @@ package attach
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -43,16 +42,9 @@ const (
 )
 
 func (cfg *NBDKernelConfig) validate() (Info, error) {
-	if cfg.Disk == nil {
-		return Info{}, errNoDisk
-	}
-	info, err := cfg.Disk.Info().withDefaults()
+	info, err := deviceInfo(cfg.Disk, cfg.ReadOnly)
 	if err != nil {
 		return Info{}, err
-	}
-	info.ReadOnly = info.ReadOnly || cfg.ReadOnly
-	if cfg.Disk.Size() < int64(info.BlockSize) {
-		return Info{}, fmt.Errorf("attach: a disk of %d bytes has no block of %d", cfg.Disk.Size(), info.BlockSize)
 	}
 	if cfg.InFlight <= 0 {
 		cfg.InFlight = info.Depth

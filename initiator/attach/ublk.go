@@ -36,20 +36,13 @@ type UBLKConfig struct {
 const ublkPage = 4096
 
 func (cfg *UBLKConfig) validate() (Info, error) {
-	if cfg.Disk == nil {
-		return Info{}, errNoDisk
-	}
-	info, err := cfg.Disk.Info().withDefaults()
+	info, err := deviceInfo(cfg.Disk, cfg.ReadOnly)
 	if err != nil {
 		return Info{}, err
 	}
-	info.ReadOnly = info.ReadOnly || cfg.ReadOnly
 	info.MaxRequest = min(info.MaxRequest, ublkMaxIO) / ublkPage * ublkPage
 	if info.MaxRequest == 0 {
 		return Info{}, fmt.Errorf("attach: ublk needs requests of %d bytes, the disk admits less", ublkPage)
-	}
-	if cfg.Disk.Size() < int64(info.BlockSize) {
-		return Info{}, fmt.Errorf("attach: a disk of %d bytes has no block of %d", cfg.Disk.Size(), info.BlockSize)
 	}
 	if cfg.Depth <= 0 {
 		cfg.Depth = info.Depth
