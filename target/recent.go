@@ -84,14 +84,24 @@ func (m *recent) knowsLocked(c *claim) bool {
 	if m.buckets == nil {
 		return false
 	}
-	now := m.now()
-	for i := range m.bucket(c) {
-		w := &m.bucket(c)[i]
-		if w.at != 0 && w.tag == c.tag && w.src == c.src {
-			return w.digest == c.digest && now-w.at <= m.life && !m.reuses(c.src)
+	w, found := m.place(c)
+	return found && w.digest == c.digest && m.now()-w.at <= m.life && !m.reuses(c.src)
+}
+
+// place is where the latest write of c's sender and tag is, or, if none is
+// remembered, where one goes: in the place of the oldest.
+func (m *recent) place(c *claim) (w *wrote, found bool) {
+	b := m.bucket(c)
+	w = &b[0]
+	for i := range b {
+		if b[i].at != 0 && b[i].tag == c.tag && b[i].src == c.src {
+			return &b[i], true
+		}
+		if b[i].at < w.at {
+			w = &b[i]
 		}
 	}
-	return false
+	return w, false
 }
 
 // addLocked remembers c, which is about to be answered.
@@ -100,23 +110,12 @@ func (m *recent) addLocked(c *claim) {
 		return
 	}
 	now := m.now()
-	b := m.bucket(c)
-	place := &b[0]
-	for i := range b {
-		w := &b[i]
-		if w.at != 0 && w.tag == c.tag && w.src == c.src {
-			if w.digest != c.digest && now-w.at <= m.life && !m.reuses(c.src) {
-				m.reusers[m.reuser] = c.src
-				m.reuser = (m.reuser + 1) % len(m.reusers)
-			}
-			place = w
-			break
-		}
-		if w.at < place.at {
-			place = w
-		}
+	w, found := m.place(c)
+	if found && w.digest != c.digest && now-w.at <= m.life && !m.reuses(c.src) {
+		m.reusers[m.reuser] = c.src
+		m.reuser = (m.reuser + 1) % len(m.reusers)
 	}
-	*place = wrote{digest: c.digest, at: now, tag: c.tag, src: c.src}
+	*w = wrote{digest: c.digest, at: now, tag: c.tag, src: c.src}
 }
 
 // reuses reports whether src was seen to use a tag for something else while a
