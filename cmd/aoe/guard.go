@@ -86,7 +86,7 @@ func openFiltered(name, kind string, addr frame.Addr) (link.Link, hold.Kernel, e
 	}
 	var l link.Link
 	if err == nil {
-		l, err = open.Filtered(name, table.FilterFD())
+		l, err = open.With(open.Config{Interface: name, Kind: open.Ring, FilterFD: table.FilterFD()})
 	}
 	if err != nil {
 		return nil, hold.Kernel{}, errors.Join(err, table.Close())

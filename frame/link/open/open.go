@@ -77,9 +77,3 @@ func Open(ifname string) (link.Link, error) { return With(Config{Interface: ifna
 func As(kind, ifname string) (link.Link, error) {
 	return With(Config{Interface: ifname, Kind: kind})
 }
-
-// Filtered opens the interface with a ring and an eBPF socket filter; with none
-// if filterFD is not positive.
-func Filtered(ifname string, filterFD int) (link.Link, error) {
-	return With(Config{Interface: ifname, Kind: Ring, FilterFD: filterFD})
-}
