@@ -3,6 +3,7 @@ package raw
 import (
 	"errors"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -104,9 +105,15 @@ func TestH7FramesWithoutRoomAreCounted(t *testing.T) {
 	const frames = 500
 	f := make([]byte, 9000)
 	frame.Header{Dst: pair.B.MAC, Src: pair.A.MAC}.Append(f[:0])
-	for range frames {
+	for i := range frames {
 		if _, err := a.Send([][]byte{f}); err != nil {
 			t.Fatal(err)
+		}
+		// The slots first, one by one; what follows finds none.
+		for end := time.Now().Add(10 * time.Second); len(b.filled) <= i && i < slots; runtime.Gosched() {
+			if time.Now().After(end) {
+				t.Fatalf("%d slots are filled after %d frames", len(b.filled), i+1)
+			}
 		}
 	}
 	bufs := make([][]byte, 16)
