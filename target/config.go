@@ -106,29 +106,6 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// A Mode is what a disk promises of a write that it has answered.
-type Mode uint8
-
-const (
-	// WriteThrough: it is on stable storage.
-	WriteThrough Mode = iota
-	// WriteBack: it will be after the next flush.
-	WriteBack
-)
-
-func (m Mode) String() string {
-	switch m {
-	case WriteThrough:
-		return "write-through"
-	case WriteBack:
-		return "write-back"
-	}
-	return fmt.Sprintf("Mode(%d)", uint8(m))
-}
-
-// MarshalText makes a Mode a readable string in JSON.
-func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
-
 // A Disk says what to serve, and as what. Addr and Store are required.
 type Disk struct {
 	// Addr is the disk's own; a wildcard is refused.
@@ -136,7 +113,7 @@ type Disk struct {
 	// Store is what the disk is made of. The server owns it from when AddDisk
 	// has returned nil, and closes it when the disk is removed.
 	Store store.Store
-	// Mode is what an answered write is worth. Zero is WriteThrough.
+	// Mode is what an answered write is worth. Zero is ModeSync.
 	Mode Mode
 	// ReadOnly refuses writes, also if the store could take them.
 	ReadOnly bool
@@ -158,8 +135,10 @@ func (d Disk) validate() error {
 		return fmt.Errorf("target: a disk cannot have the address %s: 65535 and 255 are wildcards", d.Addr)
 	case d.Store == nil:
 		return fmt.Errorf("target: %s has no store", d.Addr)
-	case d.Mode > WriteBack:
+	case d.Mode >= numModes:
 		return fmt.Errorf("target: %s: there is no %s", d.Addr, d.Mode)
+	case d.Mode == ModeDirect && !d.Store.Info().Direct:
+		return fmt.Errorf("target: %s: mode direct needs a store that goes past the page cache: open it with store.Config.Direct", d.Addr)
 	case len(d.ConfigString) > frame.MaxConfigString:
 		return fmt.Errorf("target: %s: the config string has %d bytes: at most %d", d.Addr, len(d.ConfigString), frame.MaxConfigString)
 	}

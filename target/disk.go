@@ -150,7 +150,7 @@ func (d *disk) resizeLocked(sectors uint64, trim bool) {
 		Firmware:           firmware,
 		Model:              d.model,
 		Sectors:            sectors,
-		WriteCache:         d.mode == WriteBack && !d.readOnly,
+		WriteCache:         d.mode == ModeFlush && !d.readOnly,
 		Flush:              true,
 		FlushExt:           true,
 		Trim:               trim,
@@ -171,8 +171,8 @@ func (d *disk) failLocked(err error) {
 }
 
 // close ends the disk: what is under way is carried out and answered, what
-// comes later finds no disk. The store is synced, because a write-back disk owes
-// that to those who did not flush, and closed. The error of a sync that failed
+// comes later finds no disk. The store is synced, because a disk in flush mode
+// owes that to those who did not flush, and closed. The error of a sync that failed
 // at any time is told here once more (H17).
 func (d *disk) close() error {
 	d.mu.Lock()

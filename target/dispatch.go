@@ -202,7 +202,7 @@ func (d *disk) now(c *claim, b []byte) (atSync bool, err error) {
 	case doRead:
 		return false, d.prompt.ReadNow(c.data(b), off)
 	case doWrite:
-		if err := d.prompt.WriteNow(c.data(b), off); err != nil || d.mode != WriteThrough {
+		if err := d.prompt.WriteNow(c.data(b), off); err != nil || !d.mode.answersSynced() {
 			return false, err
 		}
 		return true, d.prompt.SyncNow()

@@ -15,10 +15,11 @@
 //
 // # What a write that was answered is worth
 //
-// In [WriteThrough], the default, the data is on stable storage before the answer
-// is sent; writes that arrive meanwhile share the next sync. In [WriteBack] it is
+// In [ModeSync], the default, the data is on stable storage before the answer
+// is sent; writes that arrive meanwhile share the next sync. In [ModeFlush] it is
 // there after the next FLUSH, and IDENTIFY says that there is a write cache.
-// FLUSH is a real sync in both. When a sync has failed, nobody knows which writes
+// [ModeDirect] is ModeSync on a store that goes past the page cache. FLUSH is a
+// real sync in all of them. When a sync has failed, nobody knows which writes
 // were lost: from then on every write and flush of the disk fails, until the disk
 // is removed and added anew, and Stats and the log say why (H17). Reads go on.
 // A store that fails, fills up or shrinks makes ATA errors and nothing else (H18).

@@ -12,8 +12,8 @@ import (
 	"aoe/target/store/storetest"
 )
 
-// TestH17ChangeIsAnsweredAfterTheSync: in write-through mode the answer to a
-// write waits for a sync that began after the data was written. So does that to
+// TestH17ChangeIsAnsweredAfterTheSync: in sync mode the answer to a write
+// waits for a sync that began after the data was written. So does that to
 // a trim: who was promised zeros may count on them.
 func TestH17ChangeIsAnsweredAfterTheSync(t *testing.T) {
 	g := newGate(1<<20, func(c storetest.Call) bool { return c.Op == storetest.Sync })
@@ -55,15 +55,15 @@ func TestGroupCommit(t *testing.T) {
 	g.open(1)
 }
 
-// TestH17FlushIsASync: in both modes; and in write-back mode a write is not one.
+// TestH17FlushIsASync: in both modes; and in flush mode a write is not one.
 func TestH17FlushIsASync(t *testing.T) {
-	for _, mode := range []target.Mode{target.WriteThrough, target.WriteBack} {
+	for _, mode := range []target.Mode{target.ModeSync, target.ModeFlush} {
 		for _, prompt := range []float64{0, 1} {
 			f := storetest.NewFault(store.Memory(1<<20), storetest.FaultConfig{Prompt: prompt})
 			r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: f, Mode: mode})
 			wantOK(t, r.ask(r.write(e11, 0, sectors(1, 1))))
 			want := 1
-			if mode == target.WriteBack {
+			if mode == target.ModeFlush {
 				want = 0
 			}
 			if n := f.Calls(storetest.Sync); n != want {
@@ -88,7 +88,7 @@ func TestH17FlushIsASync(t *testing.T) {
 // flush succeeds ever after, though the kernel would say that all is well.
 // Reads go on, and Stats say why.
 func TestH17FailedSyncIsSticky(t *testing.T) {
-	for _, mode := range []target.Mode{target.WriteThrough, target.WriteBack} {
+	for _, mode := range []target.Mode{target.ModeSync, target.ModeFlush} {
 		for _, prompt := range []float64{0, 1} {
 			failing := false
 			f := storetest.NewFault(store.Memory(1<<20), storetest.FaultConfig{
@@ -105,7 +105,7 @@ func TestH17FailedSyncIsSticky(t *testing.T) {
 			wantOK(t, r.ask(r.ata(e11, frame.OpFlush, 0, 0, nil)))
 
 			failing = true
-			if mode == target.WriteThrough {
+			if mode == target.ModeSync {
 				wantFail(t, r.ask(r.write(e11, 0, sectors(1, 2))), frame.ErrorABRT)
 			} else {
 				wantFail(t, r.ask(r.ata(e11, frame.OpFlush, 0, 0, nil)), frame.ErrorABRT)

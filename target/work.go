@@ -77,7 +77,7 @@ func (d *disk) write() {
 	written := make([]*request, 0, d.reserved())
 	for r := range d.lanes.writes {
 		for r != nil {
-			if r.err = d.change(r); r.err == nil && d.mode == WriteThrough {
+			if r.err = d.change(r); r.err == nil && d.mode.answersSynced() {
 				written = append(written, r)
 			} else {
 				a.batch = append(a.batch, r)

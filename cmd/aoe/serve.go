@@ -54,9 +54,9 @@ shelf 1, slot 2) on all given interfaces, until SIGINT or SIGTERM. Requests that
 were received are answered before it ends.
 
 A write is answered when it is on stable storage, and a FLUSH is a real
-fdatasync. With --mode write-back a write is answered when the kernel has it, and
+fdatasync. With --mode flush a write is answered when the kernel has it, and
 IDENTIFY says that there is a write cache; Linux's own AoE driver never sends a
-FLUSH, so keep write-through for it. When a sync fails, nobody knows which writes
+FLUSH, so keep sync for it. When a sync fails, nobody knows which writes
 were lost: the disk then refuses writes until it is served anew.
 
 A file may be sparse, and a TRIM punches a hole into it. A file that is served for
@@ -96,7 +96,7 @@ EXIT STATUS
 	f.BoolVarP(&c.readOnly, "read-only", "r", false, "refuse writes")
 	f.VarP(&c.offset, "offset", "o", "bytes at the start of the file that are not served")
 	f.VarP(&c.length, "length", "l", "bytes to serve (default all behind the offset)")
-	f.StringVar(&c.mode, "mode", "write-through", "what an answered write is worth: write-through or write-back")
+	f.StringVar(&c.mode, "mode", "sync", "what an answered write is worth: sync (it is on stable storage) or flush (it will be after the next FLUSH)")
 	f.StringVar(&c.serial, "serial", "", "serial number (default derived from the file, same for every server of it)")
 	f.IntVarP(&c.buffers, "buffers", "b", 0, fmt.Sprintf("buffer count to advertise (default %d)", target.DefaultBufferCount))
 	f.IntVar(&c.workers, "workers", 0, fmt.Sprintf("requests of a disk that wait for its device at once (default %d)", target.DefaultWorkers))
@@ -229,12 +229,11 @@ func receiveSlots(st target.Stats) int {
 }
 
 func parseMode(s string) (target.Mode, error) {
-	for _, m := range []target.Mode{target.WriteThrough, target.WriteBack} {
-		if m.String() == s {
-			return m, nil
-		}
+	m, err := target.ParseMode(s)
+	if err != nil {
+		return 0, exit.Usagef("--mode: %v", err)
 	}
-	return 0, exit.Usagef("--mode %q: want write-through or write-back", s)
+	return m, nil
 }
 
 // printServed says what is served, where and how large, as vblade does.

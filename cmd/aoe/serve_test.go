@@ -39,7 +39,7 @@ func TestServeSaysWhatIsWrong(t *testing.T) {
 		{"no address", []string{"serve", "-i", "eth1", "disk.img", "e1.1"}, exit.Usage, "not an AoE address"},
 		{"a wildcard", []string{"serve", "-i", "eth1", "e*.1", img}, exit.Usage, "may be many disks"},
 		{"no interface", []string{"serve", "e1.1", img}, exit.Usage, "say -i eth1"},
-		{"no such mode", []string{"serve", "-i", "eth1", "--mode", "fast", "e1.1", img}, exit.Usage, "write-through or write-back"},
+		{"no such mode", []string{"serve", "-i", "eth1", "--mode", "fast", "e1.1", img}, exit.Usage, "want one of sync, flush"},
 		{"a size that is none", []string{"serve", "-i", "eth1", "--offset", "1X", "e1.1", img}, exit.Usage, "not a size"},
 		{"one serial for two", []string{"serve", "-i", "eth1", "--serial", "S", "e1.1", img, "e1.2", img}, exit.Usage, "would take them for one"},
 		{"keep what is refused", []string{"serve", "-i", "eth1", "--state", t.TempDir(), "--refuse-edits", "e1.1", img}, exit.Usage, "give one of them"},
@@ -72,7 +72,7 @@ func TestServePrintsWhatItServes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "e1.1  1.073GB  disk.img  write-through, serial abc, 64 buffers\n" +
+	want := "e1.1  1.073GB  disk.img  sync, serial abc, 64 buffers\n" +
 		"e1.2  0.001GB  /dev/sdb  read-only, serial def, 64 buffers\n" +
 		"on eth1  02:00:00:00:00:01  MTU 9000, 17 sectors in a frame\n" +
 		"on eth2  02:00:00:00:00:02  MTU 1500, 2 sectors in a frame, down\n"

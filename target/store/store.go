@@ -66,6 +66,8 @@ type Info struct {
 	// Volatile tells that there is no stable storage beneath: memory, tmpfs.
 	// Sync has nothing to do there.
 	Volatile bool
+	// Direct tells that it goes past the page cache.
+	Direct bool
 	// OneWriter tells that it is written by one at a time, however many try:
 	// a file system locks a file for each buffered write.
 	OneWriter bool

@@ -42,9 +42,9 @@ func serve(n network, m Machine, paths []string) (served, error) {
 	if m.Target == "vblade" {
 		return serveVblade(n, paths)
 	}
-	mode := target.WriteThrough
+	mode := target.ModeSync
 	if m.WriteBack {
-		mode = target.WriteBack
+		mode = target.ModeFlush
 	}
 	return serveOwn(n, paths, mode)
 }

@@ -54,7 +54,7 @@ func TestScrape(t *testing.T) {
 		`aoe_target_buffers_held{disk="e1.1"} 3`,
 		`aoe_target_failed{disk="e1.1"} 0`,
 		`aoe_target_failed{disk="e1.2"} 1`,
-		`aoe_target_disk_info{disk="e1.2",mode="write-through",read_only="true",serial="",store="b.img"} 1`,
+		`aoe_target_disk_info{disk="e1.2",mode="sync",read_only="true",serial="",store="b.img"} 1`,
 		`aoe_target_frames_total{direction="received",link="eth1"} 11`,
 		`aoe_target_frames_dropped_total{link="eth1",reason="no room in the kernel"} 4`,
 		`aoe_target_frames_dropped_total{link="eth1",reason="forged"} 5`,
