@@ -9,8 +9,8 @@ import (
 
 // An alarm ends a wait: a timerfd(2) that is left alone as long as it rings
 // early enough. The deadlines of a sleeper who is woken by frames keep moving
-// away; a timeout given to ppoll(2) would program the processor's timer, and
-// take that back, for each of them, which costs more than the rest of the
+// away; a timeout given to the wait would program the processor's timer,
+// and take that back, for each of them, which costs more than the rest of the
 // system call.
 type alarm struct {
 	fd    int

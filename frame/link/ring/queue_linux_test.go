@@ -52,10 +52,10 @@ func (q *queue) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
 				return 0, err
 			}
 		}
-		if err := ppoll(&q.waiting); err != nil {
+		if err := q.waiter.wait(); err != nil {
 			return 0, err
 		}
-		if q.waiting[3].Revents != 0 {
+		if q.waiter.said[onAlarm] != 0 {
 			q.alarm.rang()
 			return 0, nil
 		}

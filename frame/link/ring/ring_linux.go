@@ -19,13 +19,13 @@ type Link struct {
 
 	// recvMu is held by Recv, which owns what it guards, and by Close, which
 	// waits for Recv to leave.
-	recvMu  sync.Mutex
-	rx      receiver
-	nic     *nic.Observer
-	index   int            // of the interface that the sockets are bound to
-	waiting [4]unix.PollFd // for ppoll: ring, wake-ups, changes of interfaces, timer
-	alarm   alarm
-	calls   int // of Recv, see lookEvery
+	recvMu sync.Mutex
+	rx     receiver
+	nic    *nic.Observer
+	index  int // of the interface that the sockets are bound to
+	waiter waiter
+	alarm  alarm
+	calls  int // of Recv, see lookEvery
 
 	// fdMu keeps descriptors open while others than Recv use them: Send, Wake
 	// and Stats hold it for reading, Close for writing.
@@ -67,7 +67,7 @@ func Open(cfg Config) (_ *Link, err error) {
 	if cfg.Frames <= 0 {
 		cfg.Frames = DefaultFrames
 	}
-	l := &Link{name: cfg.Interface, tx: -1, wakeFD: -1, rx: receiver{fd: -1}, alarm: alarm{fd: -1}}
+	l := &Link{name: cfg.Interface, tx: -1, wakeFD: -1, rx: receiver{fd: -1}, alarm: alarm{fd: -1}, waiter: waiter{fd: -1}}
 	defer func() {
 		if err != nil {
 			l.release()
@@ -91,11 +91,9 @@ func Open(cfg Config) (_ *Link, err error) {
 	if l.alarm, err = openAlarm(); err != nil {
 		return nil, err
 	}
-	l.waiting = [4]unix.PollFd{
-		{Fd: int32(l.rx.fd), Events: unix.POLLIN},
-		{Fd: int32(l.wakeFD), Events: unix.POLLIN},
-		{Fd: int32(l.nic.FD()), Events: unix.POLLIN},
-		{Fd: int32(l.alarm.fd), Events: unix.POLLIN},
+	l.waiter, err = openWaiter([sources]int{onRing: l.rx.fd, onWake: l.wakeFD, onInterface: l.nic.FD(), onAlarm: l.alarm.fd})
+	if err != nil {
+		return nil, err
 	}
 	return l, nil
 }
@@ -143,20 +141,20 @@ func (l *Link) sleep(bufs [][]byte) (n int, done bool, err error) {
 		}
 		return 0, true, nil
 	}
-	err = ppoll(&l.waiting)
+	err = l.waiter.wait()
 	woken := l.wake.Swap(awake) == pending
 	switch {
 	case l.closed.Load():
 		return 0, true, l.errClosed()
 	case err != nil:
-		return 0, true, fmt.Errorf("ring: ppoll: %w", err)
+		return 0, true, err
 	}
-	if l.waiting[1].Revents != 0 {
+	if l.waiter.said[onWake] != 0 {
 		// Whoever wrote it: a Wake whose write came late must not leave the
-		// eventfd readable, or no later ppoll would wait.
+		// eventfd readable, or no later sleep would last.
 		l.drainWake()
 	}
-	if l.waiting[3].Revents != 0 {
+	if l.waiter.said[onAlarm] != 0 {
 		l.alarm.rang()
 	}
 	changed, err := l.heedSockets()
@@ -166,16 +164,16 @@ func (l *Link) sleep(bufs [][]byte) (n int, done bool, err error) {
 	return l.drain(bufs), woken || changed, nil
 }
 
-// heedSockets sees to what the last ppoll has told beside frames and wake-ups.
+// heedSockets sees to what the last wait has told beside frames and wake-ups.
 func (l *Link) heedSockets() (changed bool, err error) {
-	if l.waiting[0].Revents&unix.POLLERR != 0 {
+	if l.waiter.said[onRing]&unix.EPOLLERR != 0 {
 		// ENETDOWN is left as a pending error when the interface goes down;
-		// reading it is what makes poll wait again (H19).
+		// reading it is what makes waiting possible again (H19).
 		if _, err := unix.GetsockoptInt(l.rx.fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil {
 			return false, fmt.Errorf("ring: SO_ERROR: %w", err)
 		}
 	}
-	if l.waiting[2].Revents == 0 || !l.nic.Changed() {
+	if l.waiter.said[onInterface] == 0 || !l.nic.Changed() {
 		return false, nil
 	}
 	before := l.state.Load().Generation
@@ -286,7 +284,7 @@ func (l *Link) Close() error {
 // release closes everything that is open. Nobody else uses the Link any more.
 func (l *Link) release() error {
 	err := l.rx.close()
-	for _, fd := range []*int{&l.tx, &l.wakeFD} {
+	for _, fd := range []*int{&l.waiter.fd, &l.tx, &l.wakeFD} {
 		if *fd >= 0 {
 			if e := unix.Close(*fd); err == nil {
 				err = e

@@ -44,21 +44,6 @@ func sendmmsg(fd int, frames [][]byte) (int, unix.Errno) {
 	return int(sent), 0
 }
 
-// ppoll waits, without a timeout: see alarm. A signal, which the Go runtime sends
-// to its own threads, does not end the wait.
-func ppoll(fds *[4]unix.PollFd) error {
-	for {
-		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(len(fds)), 0, 0, 0, 0)
-		switch errno {
-		case 0:
-			return nil
-		case unix.EINTR:
-		default:
-			return errno
-		}
-	}
-}
-
 // kernelDrops is tp_drops of PACKET_STATISTICS, which reading resets to zero.
 // The same call of x/sys allocates its result.
 func kernelDrops(fd int) (uint32, error) {
