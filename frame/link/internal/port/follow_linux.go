@@ -1,7 +1,8 @@
-package ring
+package port
 
 import (
 	"errors"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,27 +12,28 @@ import (
 func (l *Link) follow() error {
 	info, err := l.nic.Look()
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", l.pkg, err)
 	}
 	replaced := info.Exists() && info.Index != l.index
 	if replaced {
+		l.fdMu.Lock()
 		err := bindSender(l.tx, info.Index)
 		if err == nil {
-			err = l.rx.bind(info.Index)
+			err = l.rx.Follow(info, true)
+			l.waitForFrames()
 		}
+		l.fdMu.Unlock()
 		switch {
 		case errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO):
 			return nil // it is gone again, which will be the next change
 		case err != nil:
-			return err
+			return fmt.Errorf("%s: %w", l.pkg, err)
 		}
 		l.index = info.Index
+	} else if err := l.rx.Follow(info, false); err != nil {
+		return fmt.Errorf("%s: %w", l.pkg, err)
 	}
-	if info.MTU > l.rx.geo.mtu() {
-		if err := l.rx.grow(info.MTU); err != nil {
-			return err
-		}
-	}
+	info.MTU = l.rx.MTU(info.MTU)
 	old := l.state.Load()
 	s, wentDown := info.State(*old, replaced)
 	if wentDown {

@@ -1,4 +1,4 @@
-package ring
+package port
 
 import (
 	"fmt"
@@ -21,7 +21,7 @@ type alarm struct {
 func openAlarm() (alarm, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
-		return alarm{fd: -1}, fmt.Errorf("ring: timerfd: %w", err)
+		return alarm{fd: -1}, fmt.Errorf("timerfd: %w", err)
 	}
 	return alarm{fd: fd, start: time.Now()}, nil
 }
@@ -37,7 +37,7 @@ func (a *alarm) set(at time.Duration) error {
 	// Zero would disarm it.
 	in := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(max(at-a.now(), 1)))}
 	if err := unix.TimerfdSettime(a.fd, 0, &in, nil); err != nil {
-		return fmt.Errorf("ring: timerfd: %w", err)
+		return fmt.Errorf("timerfd: %w", err)
 	}
 	a.rings = at
 	return nil

@@ -1,4 +1,4 @@
-package ring
+package port
 
 import (
 	"fmt"
@@ -15,19 +15,27 @@ const sendBuffer = 4 * maxBatch * 2 * 9216
 // stack: 80 bytes each.
 const maxBatch = 64
 
+// Needs adds to a lack of permission what to do about it.
+func Needs(err error) error {
+	if err == unix.EPERM || err == unix.EACCES {
+		return fmt.Errorf("needs CAP_NET_RAW: run as root, or setcap cap_net_raw+ep aoe: %w", err)
+	}
+	return err
+}
+
 // openSender makes a socket that only sends.
 func openSender(index int) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return -1, fmt.Errorf("ring: packet socket: %w", needs(err))
+		return -1, fmt.Errorf("packet socket: %w", Needs(err))
 	}
 	// PACKET_QDISC_BYPASS would hide what is sent from packet captures and
-	// from traffic control, for nothing that could be measured: see doc.go.
+	// from traffic control, for nothing that could be measured: see package ring.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
 		// Without CAP_NET_ADMIN: as much as net.core.wmem_max gives.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
 			unix.Close(fd)
-			return -1, fmt.Errorf("ring: SO_SNDBUF: %w", err)
+			return -1, fmt.Errorf("SO_SNDBUF: %w", err)
 		}
 	}
 	if err := bindSender(fd, index); err != nil {
@@ -41,7 +49,7 @@ func openSender(index int) (int, error) {
 func bindSender(fd, index int) error {
 	err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index})
 	if err != nil && err != unix.ENETDOWN {
-		return fmt.Errorf("ring: bind to interface %d: %w", index, needs(err))
+		return fmt.Errorf("bind to interface %d: %w", index, Needs(err))
 	}
 	return nil
 }
@@ -66,7 +74,7 @@ func (l *Link) Send(frames [][]byte) (int, error) {
 		}
 		if !isLoss(errno) {
 			l.countSent(sent, bytes, dropped)
-			return sent, fmt.Errorf("ring: sendmmsg: %w", errno)
+			return sent, fmt.Errorf("%s: sendmmsg: %w", l.pkg, errno)
 		}
 		// This frame is lost; the next may be shorter, or find room.
 		dropped++
