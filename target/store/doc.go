@@ -16,6 +16,10 @@
 // so that the next fsync(2) may succeed without them. A Store reports the
 // failure once, as the kernel does; remembering it is its user's duty (H17).
 //
+// Config.Direct changes where a write goes, and not what it is worth: past the
+// page cache (O_DIRECT), but into the device's own cache, and the file system may
+// still owe the record of where it went. Sync is as necessary as without it.
+//
 // # Exclusion
 //
 // A file opened for writing is locked against being opened again, by this or

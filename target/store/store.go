@@ -88,6 +88,13 @@ type Prompt interface {
 	SyncNow() error
 }
 
+// A Bouncer is a Store that goes past the page cache and tells how many reads and
+// writes it had to copy because they were not aligned as the device wants it.
+type Bouncer interface {
+	Store
+	Bounced() uint64
+}
+
 // What a Store or Open can refuse, beside what the system says.
 var (
 	// ErrRange means that a call reached beyond the end.
@@ -112,6 +119,10 @@ type Config struct {
 	Length int64
 	// ReadOnly opens for reading only, and refuses writes.
 	ReadOnly bool
+	// Direct reads and writes past the page cache (O_DIRECT). The window must
+	// be made of whole blocks of the device. A file system that does not do it
+	// is refused, and so is every system but Linux.
+	Direct bool
 }
 
 // inside reports whether n bytes at off are within size, without overflow.
