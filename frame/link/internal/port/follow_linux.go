@@ -3,6 +3,9 @@ package port
 import (
 	"errors"
 	"fmt"
+	"slices"
+
+	"aoe/frame/link/internal/nic"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,8 +22,7 @@ func (l *Link) follow() error {
 		l.fdMu.Lock()
 		err := bindSender(l.tx, info.Index)
 		if err == nil {
-			err = l.rx.Follow(info, true)
-			l.waitForFrames()
+			err = l.followTo(info)
 		}
 		l.fdMu.Unlock()
 		switch {
@@ -41,6 +43,19 @@ func (l *Link) follow() error {
 	}
 	if s != *old {
 		l.state.Store(&s)
+	}
+	return nil
+}
+
+// followTo lets the receiver follow to another interface, where it may have
+// other descriptors.
+func (l *Link) followTo(info nic.Info) error {
+	had := l.rx.FDs()
+	if err := l.rx.Follow(info, true); err != nil {
+		return err
+	}
+	if has := l.rx.FDs(); !slices.Equal(has, had) {
+		return l.waiter.watch(onFrames, has...)
 	}
 	return nil
 }

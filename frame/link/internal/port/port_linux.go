@@ -22,7 +22,7 @@ type Receiver interface {
 	// Drain moves the frames that are there into bufs, without a system call.
 	Drain(bufs [][]byte) Drained
 
-	// Heed is called when ppoll(2) has reported an error of descriptor i.
+	// Heed is called when waiting has reported an error of descriptor i.
 	Heed(i int) error
 
 	// Follow is called when the interface has changed. Replaced tells that it
@@ -61,13 +61,13 @@ type Link struct {
 
 	// recvMu is held by Recv, which owns what it guards, and by Close, which
 	// waits for Recv to leave.
-	recvMu  sync.Mutex
-	rx      Receiver
-	nic     *nic.Observer
-	index   int           // of the interface that the sockets are bound to
-	waiting []unix.PollFd // for ppoll: wake-ups, changes of interfaces, timer, receiver
-	alarm   alarm
-	calls   int // of Recv, see lookEvery
+	recvMu sync.Mutex
+	rx     Receiver
+	nic    *nic.Observer
+	index  int // of the interface that the sockets are bound to
+	waiter waiter
+	alarm  alarm
+	calls  int // of Recv, see lookEvery
 
 	// fdMu keeps descriptors open while others than Recv use them: Send, Wake
 	// and Stats hold it for reading, Close and a replacement for writing.
@@ -83,14 +83,6 @@ type Link struct {
 	state   atomic.Pointer[link.State]
 	counted counters
 }
-
-// Places in Link.waiting.
-const (
-	waitWake = iota
-	waitChange
-	waitAlarm
-	waitFrames // and what follows
-)
 
 // States of Link.wake.
 const (
@@ -114,7 +106,7 @@ var _ link.Link = (*Link)(nil)
 
 // Open opens the interface. It needs CAP_NET_RAW. The interface may be down.
 func Open(cfg Config) (_ *Link, err error) {
-	l := &Link{pkg: cfg.Package, name: cfg.Interface, tx: -1, wakeFD: -1, alarm: alarm{fd: -1}}
+	l := &Link{pkg: cfg.Package, name: cfg.Interface, tx: -1, wakeFD: -1, alarm: alarm{fd: -1}, waiter: waiter{fd: -1}}
 	defer func() {
 		if err != nil {
 			l.release()
@@ -138,21 +130,16 @@ func Open(cfg Config) (_ *Link, err error) {
 	if l.alarm, err = openAlarm(); err != nil {
 		return nil, fmt.Errorf("%s: %w", l.pkg, err)
 	}
-	l.waiting = []unix.PollFd{
-		waitWake:   {Fd: int32(l.wakeFD), Events: unix.POLLIN},
-		waitChange: {Fd: int32(l.nic.FD()), Events: unix.POLLIN},
-		waitAlarm:  {Fd: int32(l.alarm.fd), Events: unix.POLLIN},
+	if l.waiter, err = openWaiter(); err == nil {
+		err = l.waiter.watch(onWake, l.wakeFD, l.nic.FD(), l.alarm.fd)
 	}
-	l.waitForFrames()
+	if err == nil {
+		err = l.waiter.watch(onFrames, l.rx.FDs()...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.pkg, err)
+	}
 	return l, nil
-}
-
-// waitForFrames puts the receiver's descriptors among what is waited for.
-func (l *Link) waitForFrames() {
-	l.waiting = l.waiting[:waitFrames]
-	for _, fd := range l.rx.FDs() {
-		l.waiting = append(l.waiting, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	}
 }
 
 func (l *Link) errClosed() error { return fmt.Errorf("%s: %s: %w", l.pkg, l.name, net.ErrClosed) }
@@ -198,20 +185,20 @@ func (l *Link) sleep(bufs [][]byte) (n int, done bool, err error) {
 		}
 		return 0, true, nil
 	}
-	err = ppoll(l.waiting)
+	err = l.waiter.wait()
 	woken := l.wake.Swap(awake) == pending
 	switch {
 	case l.closed.Load():
 		return 0, true, l.errClosed()
 	case err != nil:
-		return 0, true, fmt.Errorf("%s: ppoll: %w", l.pkg, err)
+		return 0, true, fmt.Errorf("%s: %w", l.pkg, err)
 	}
-	if l.waiting[waitWake].Revents != 0 {
+	if l.waiter.said[onWake] != 0 {
 		// Whoever wrote it: a Wake whose write came late must not leave the
-		// eventfd readable, or no later ppoll would wait.
+		// eventfd readable, or no later sleep would last.
 		l.drainWake()
 	}
-	if l.waiting[waitAlarm].Revents != 0 {
+	if l.waiter.said[onAlarm] != 0 {
 		l.alarm.rang()
 	}
 	changed, err := l.heed()
@@ -221,17 +208,17 @@ func (l *Link) sleep(bufs [][]byte) (n int, done bool, err error) {
 	return l.drain(bufs), woken || changed, nil
 }
 
-// heed sees to what the last ppoll has told beside frames and wake-ups.
+// heed sees to what the last wait has told beside frames and wake-ups.
 func (l *Link) heed() (changed bool, err error) {
-	for i := range l.waiting[waitFrames:] {
-		if l.waiting[waitFrames+i].Revents&unix.POLLERR == 0 {
+	for i, said := range l.waiter.said[onFrames:] {
+		if said&unix.EPOLLERR == 0 {
 			continue
 		}
 		if err := l.rx.Heed(i); err != nil {
 			return false, fmt.Errorf("%s: %w", l.pkg, err)
 		}
 	}
-	if l.waiting[waitChange].Revents == 0 || !l.nic.Changed() {
+	if l.waiter.said[onInterface] == 0 || !l.nic.Changed() {
 		return false, nil
 	}
 	before := l.state.Load().Generation
@@ -324,7 +311,7 @@ func (l *Link) release() error {
 	if l.rx != nil {
 		err = l.rx.Close()
 	}
-	for _, fd := range []*int{&l.tx, &l.wakeFD} {
+	for _, fd := range []*int{&l.waiter.fd, &l.tx, &l.wakeFD} {
 		if *fd >= 0 {
 			if e := unix.Close(*fd); err == nil {
 				err = e

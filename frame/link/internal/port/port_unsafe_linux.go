@@ -33,18 +33,3 @@ func sendmmsg(fd int, frames [][]byte) (int, unix.Errno) {
 	}
 	return int(sent), 0
 }
-
-// ppoll waits, without a timeout: see alarm. A signal, which the Go runtime sends
-// to its own threads, does not end the wait.
-func ppoll(fds []unix.PollFd) error {
-	for {
-		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), 0, 0, 0, 0)
-		switch errno {
-		case 0:
-			return nil
-		case unix.EINTR:
-		default:
-			return errno
-		}
-	}
-}
