@@ -64,7 +64,7 @@ type Config struct {
 	// for ever: right for a disk that is swapped to.
 	DeadTime time.Duration
 
-	// RTOMin is the least retransmission timeout. Zero means 2 ms; negative is
+	// RTOMin is the least retransmission timeout. Zero means 1 ms; negative is
 	// refused. Others are in [engine.Config].
 	RTOMin time.Duration
 

@@ -21,7 +21,7 @@ type Config struct {
 	Window int // most frames in flight; 0: 256
 
 	RTOFirst time.Duration // retransmission timeout before the first measurement; 0: 100 ms
-	RTOMin   time.Duration // least retransmission timeout; 0: 2 ms
+	RTOMin   time.Duration // least retransmission timeout; 0: 1 ms
 	RTOMax   time.Duration // most; 0: 1 s
 
 	// FlushRTO is the least retransmission timeout of a flush, which may take
@@ -71,7 +71,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	def(&c.RTOFirst, 100*time.Millisecond)
-	def(&c.RTOMin, 2*time.Millisecond)
+	def(&c.RTOMin, time.Millisecond)
 	def(&c.RTOMax, time.Second)
 	def(&c.FlushRTO, 500*time.Millisecond)
 	def(&c.Silence, time.Second)

@@ -15,9 +15,8 @@ type Engine struct {
 	path   path // one for now; what belongs to a path is in it, what belongs to the target is not
 	window window
 
-	flight   slotList // sent, and not given up
-	lost     slotList // in order of their timeout
-	inFlight int      // length of flight
+	lost     slotList // in order of being given up
+	inFlight int      // frames in the paths' flight
 	yield    bool     // a new frame goes before one that was lost, see next
 
 	all      requestList // every unfinished request, in order of submission
@@ -142,7 +141,7 @@ func (e *Engine) retire(now time.Duration, i int32) {
 	s := &e.table.slots[i]
 	switch s.state {
 	case slotFlight:
-		e.table.remove(&e.flight, i)
+		e.table.remove(&e.path.flight[s.class], i)
 		e.inFlight--
 	case slotLost:
 		e.table.remove(&e.lost, i)

@@ -126,7 +126,7 @@ func TestCancel(t *testing.T) {
 // checkQuiet checks that an engine which waits for nothing has kept nothing.
 func checkQuiet(t *testing.T, e *Engine, fencesMayStand bool) {
 	t.Helper()
-	if e.inFlight != 0 || e.flight.head != 0 || e.lost.head != 0 || e.all.head != nil || e.ready.head != nil || e.held.head != nil {
+	if e.inFlight != 0 || e.path.flight != [classes]slotList{} || e.lost.head != 0 || e.all.head != nil || e.ready.head != nil || e.held.head != nil {
 		t.Errorf("left behind: %d in flight, lost %d, unfinished %p, ready %p, held %p",
 			e.inFlight, e.lost.head, e.all.head, e.ready.head, e.held.head)
 	}

@@ -87,11 +87,13 @@ func (e *Engine) forgetBackoff(now time.Duration) {
 	for i := e.lost.head; i != 0; i = e.table.slots[i].next {
 		e.table.slots[i].backoff = 0
 	}
-	for i := e.flight.head; i != 0; i = e.table.slots[i].next {
-		s := &e.table.slots[i]
-		s.backoff = 0
-		s.deadline = min(s.deadline, now+e.timeout(s.class, 0))
-		e.arm(s.deadline)
+	for c := range e.path.flight {
+		for i := e.path.flight[c].head; i != 0; i = e.table.slots[i].next {
+			s := &e.table.slots[i]
+			s.backoff = 0
+			s.deadline = min(s.deadline, now+e.timeout(s.class, 0))
+			e.arm(s.deadline)
+		}
 	}
 }
 

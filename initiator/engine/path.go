@@ -11,6 +11,8 @@ import (
 type path struct {
 	local, remote frame.MAC
 	rtt           [classes]estimator
+	order         [classes]order
+	flight        [classes]slotList // sent and not given up, in order of sending
 
 	waiting      bool          // something sent is not answered
 	waitingSince time.Duration // when the oldest of it was sent, or the last answer came

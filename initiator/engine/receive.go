@@ -21,8 +21,11 @@ func (e *Engine) Receive(now time.Duration, b []byte) (r *Request, i int) {
 	l := e.look(b)
 	if l.verdict != answers {
 		*e.counters.Drops.dropped(l.verdict)++
-		if l.verdict == announces {
+		switch l.verdict {
+		case announces:
 			e.onAnnounce(now)
+		case isLate:
+			e.onStaleAnswer(l.slot, l.header.Tag)
 		}
 		return nil, 0
 	}
@@ -74,6 +77,7 @@ func (e *Engine) measure(now time.Duration, s *slot, n uint32) {
 	at, known := s.sentAt(n)
 	if known {
 		e.path.rtt[s.class].sample(now - at)
+		e.path.order[s.class].onAnswer(at)
 		e.path.reached = max(e.path.reached, at)
 	}
 	if n+1 < s.count {
@@ -96,9 +100,7 @@ func (e *Engine) presumeDelayed(now, at time.Duration) {
 		next := s.next
 		if s.lastSent() >= at {
 			e.table.remove(&e.lost, i)
-			e.table.push(&e.flight, i)
-			e.inFlight++
-			s.state = slotFlight
+			e.refly(i)
 			if s.backoff > 0 {
 				s.backoff--
 			}
@@ -119,7 +121,9 @@ func (e *Engine) onAnswer(now time.Duration, i int32, n uint32, o Outcome) {
 	e.counters.Answered++
 
 	f.slot, f.done = 0, true
+	c := s.class
 	e.retire(now, i)
+	e.loseOvertaken(now, c)
 	e.heard(now)
 	if o.Result != OK {
 		if o.Result == TargetError {
@@ -140,13 +144,30 @@ func (e *Engine) onLateAnswer(now time.Duration, i int32, n uint32) {
 	s := &e.table.slots[i]
 	e.counters.Drops.Late++
 	if s.answered&bit(n) == 0 {
+		c := s.class
 		s.answered |= bit(n)
 		e.measure(now, s, n)
 		if s.allAnswered() {
 			e.takeDownFence(i)
 		}
+		e.loseOvertaken(now, c)
 	}
 	e.heard(now)
+}
+
+// onStaleAnswer: a copy of a frame was answered whose slot is free already,
+// because another copy was answered first. If it was sent again because it
+// seemed to be lost, it only was slow.
+func (e *Engine) onStaleAnswer(i int32, tag uint32) {
+	s := &e.table.slots[i]
+	n := s.earlier - (s.base-tag>>e.table.bits)&e.table.genMask
+	if n >= s.earlier || n+1 >= s.earlier || s.earlier-n > timesKept || s.answered&bit(n) != 0 || s.class == classNetwork {
+		return
+	}
+	s.answered |= bit(n)
+	e.counters.Spurious++
+	e.path.order[s.class].onAnswer(s.sent[n%timesKept])
+	e.window.onSpurious()
 }
 
 // heard notes that the target is there.

@@ -84,11 +84,10 @@ func (e *Engine) start(r *Request) int32 {
 // transmit returns the frame of slot i, ready to be sent once more.
 func (e *Engine) transmit(now time.Duration, i int32) []byte {
 	s := &e.table.slots[i]
-	s.state = slotFlight
-	e.table.push(&e.flight, i)
-	e.inFlight++
+	s.state = slotFlight // before its tag is told
 	b := s.req.Frames[s.index].Transmit
 	e.table.stamp(now, i, b, e.path.remote, e.path.local)
+	e.refly(i)
 	s.deadline = now + e.timeout(s.class, s.backoff)
 	e.arm(s.deadline)
 	e.path.onSent(now)

@@ -43,7 +43,13 @@ type slot struct {
 	first    time.Duration // time of the first transmission
 	deadline time.Duration // of the next timeout; lingering: when no copy is alive
 	backoff  uint8
-	passed   bool // which list of the fence a lingering slot is in
+	fast     uint8 // times that it was sent again before its timer ran out
+	passed   bool  // which list of the fence a lingering slot is in
+
+	// earlier is how many transmissions the slot's life before this one had,
+	// until this one begins: answers to them that come late still tell how long
+	// they took, while sent, answered and class are those of that life.
+	earlier uint32
 
 	prev, next           int32 // list of the slots in the same state
 	chainPrev, chainNext int32 // the fence's bucket
@@ -116,6 +122,7 @@ func (t *table) take() int32 {
 	i := t.free[t.freeHead]
 	t.freeHead = (t.freeHead + 1) % len(t.free)
 	t.freeCount--
+	t.slots[i].earlier, t.slots[i].answered = 0, 0
 	return i
 }
 
@@ -123,7 +130,7 @@ func (t *table) take() int32 {
 // they have gone around.
 func (t *table) release(i int32) {
 	s := &t.slots[i]
-	*s = slot{base: (s.base + s.count) & t.genMask}
+	*s = slot{base: (s.base + s.count) & t.genMask, earlier: s.count, sent: s.sent, answered: s.answered, class: s.class}
 	t.publish(i)
 	t.free[(t.freeHead+t.freeCount)%len(t.free)] = i
 	t.freeCount++
@@ -162,7 +169,7 @@ func (t *table) find(tag uint32) (i int32, n uint32, what lookup) {
 		return i, n, tagLive
 	}
 	if (s.base-gen-1)&t.genMask < lateGenerations {
-		return 0, 0, tagLate
+		return i, 0, tagLate
 	}
 	return 0, 0, tagUnknown
 }

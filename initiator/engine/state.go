@@ -79,8 +79,9 @@ type Counters struct {
 	Probes        uint64 `json:"probes"`   // control frames, not counted as retransmitted
 	Answered      uint64 `json:"answered"` // frames of requests
 	Timeouts      uint64 `json:"timeouts"`
-	Spurious      uint64 `json:"spurious"`     // answers to a copy that was sent again in vain
-	TargetErrors  uint64 `json:"targetErrors"` // answers with E
+	Fast          uint64 `json:"fastRetransmits"` // taken for lost because later ones were answered
+	Spurious      uint64 `json:"spurious"`        // answers to a copy that was sent again in vain
+	TargetErrors  uint64 `json:"targetErrors"`    // answers with E
 	ATAErrors     uint64 `json:"ataErrors"`
 	Ordered       uint64 `json:"ordered"`     // requests that waited for an overlapping one (H3)
 	Fences        uint64 `json:"fences"`      // writes finished with copies unaccounted for (H1)

@@ -13,15 +13,17 @@ func (e *Engine) Advance(now time.Duration) {
 	}
 	e.wakeAt = Never
 	e.expireFences(now)
-	for i := e.flight.head; i != 0; {
-		s := &e.table.slots[i]
-		next := s.next
-		if s.deadline <= now {
-			e.onTimeout(now, i)
-		} else {
-			e.arm(s.deadline)
+	for c := range e.path.flight {
+		for i := e.path.flight[c].head; i != 0; {
+			s := &e.table.slots[i]
+			next := s.next
+			if s.deadline <= now {
+				e.onTimeout(now, i)
+			} else {
+				e.arm(s.deadline)
+			}
+			i = next
 		}
-		i = next
 	}
 	e.watchSilence(now)
 	e.advanceControl(now)
@@ -58,17 +60,23 @@ func (e *Engine) giveUp(now time.Duration) {
 		}
 		e.arm(e.path.waitingSince + dead)
 	}
-	for _, list := range []*slotList{&e.flight, &e.lost} {
-		for i := list.head; i != 0; {
-			s := &e.table.slots[i]
-			if s.first+dead > now {
-				e.arm(s.first + dead)
-				i = s.next
-				continue
-			}
-			e.finish(now, s.req, Outcome{Result: Unanswered, LBA: s.lba})
-			i = list.head // finish took more than one out
+	for c := range e.path.flight {
+		e.giveUpOn(now, &e.path.flight[c])
+	}
+	e.giveUpOn(now, &e.lost)
+}
+
+// giveUpOn ends the requests in a list that have been tried for the dead time.
+func (e *Engine) giveUpOn(now time.Duration, list *slotList) {
+	for i := list.head; i != 0; {
+		s := &e.table.slots[i]
+		if end := s.first + e.cfg.DeadTime; end > now {
+			e.arm(end)
+			i = s.next
+			continue
 		}
+		e.finish(now, s.req, Outcome{Result: Unanswered, LBA: s.lba})
+		i = list.head // finish took more than one out
 	}
 }
 
@@ -87,16 +95,9 @@ func (e *Engine) onTimeout(now time.Duration, i int32) {
 		e.arm(s.deadline)
 		return
 	}
-	e.table.remove(&e.flight, i)
-	e.table.push(&e.lost, i)
-	e.inFlight--
-	s.state = slotLost
 	if s.backoff < 255 {
 		s.backoff++
 	}
 	e.counters.Timeouts++
-	if s.class == classFlush || s.backoff >= stubborn {
-		return // slow, rather than lost: says nothing of the network
-	}
-	e.window.onTimeout(now, max(e.path.rtt[s.class].srtt, e.cfg.RTOMin), silent)
+	e.lose(now, i, silent)
 }
