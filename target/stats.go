@@ -3,6 +3,7 @@ package target
 import (
 	"aoe/frame"
 	"aoe/frame/link"
+	"aoe/target/store"
 )
 
 // Stats are the counters of a server since disks and links were added.
@@ -25,6 +26,10 @@ type DiskStats struct {
 	Buffers     int `json:"buffers"`     // reserved
 	Held        int `json:"held"`        // in use now
 	Unsynced    int `json:"unsynced"`    // of them, waiting for the next sync
+
+	// Bounced is how many reads and writes a store that goes past the page
+	// cache had to copy.
+	Bounced uint64 `json:"bounced"`
 
 	// Failed is why writes and flushes fail since a sync has: empty if none
 	// did. Broken is the latest other failure.
@@ -115,6 +120,9 @@ func (d *disk) stats() DiskStats {
 		Mode: d.mode, ReadOnly: d.readOnly, Trim: d.trim,
 		BufferCount: d.buffers, Buffers: d.reserved(), Held: d.reserved() - len(d.free), Unsynced: len(d.unsynced),
 		Settings: *d.settings.clone(), DiskCounts: d.counts,
+	}
+	if b, ok := d.store.(store.Bouncer); ok {
+		st.Bounced = b.Bounced()
 	}
 	if d.failed != nil {
 		st.Failed = d.failed.Error()

@@ -56,8 +56,10 @@ were received are answered before it ends.
 A write is answered when it is on stable storage, and a FLUSH is a real
 fdatasync. With --mode flush a write is answered when the kernel has it, and
 IDENTIFY says that there is a write cache; Linux's own AoE driver never sends a
-FLUSH, so keep sync for it. When a sync fails, nobody knows which writes
-were lost: the disk then refuses writes until it is served anew.
+FLUSH, so keep sync for it. --mode direct promises the same as sync, and its data
+goes past the page cache (O_DIRECT); it takes a file system that can, and whole
+blocks of the device. When a sync fails, nobody knows which writes were lost: the
+disk then refuses writes until it is served anew.
 
 A file may be sparse, and a TRIM punches a hole into it. A file that is served for
 writing is locked against being served twice. --offset, --length, --read-only,
@@ -96,7 +98,7 @@ EXIT STATUS
 	f.BoolVarP(&c.readOnly, "read-only", "r", false, "refuse writes")
 	f.VarP(&c.offset, "offset", "o", "bytes at the start of the file that are not served")
 	f.VarP(&c.length, "length", "l", "bytes to serve (default all behind the offset)")
-	f.StringVar(&c.mode, "mode", "sync", "what an answered write is worth: sync (it is on stable storage) or flush (it will be after the next FLUSH)")
+	f.StringVar(&c.mode, "mode", "sync", "what an answered write is worth: sync (it is on stable storage), flush (it will be after the next FLUSH) or direct (sync, past the page cache)")
 	f.StringVar(&c.serial, "serial", "", "serial number (default derived from the file, same for every server of it)")
 	f.IntVarP(&c.buffers, "buffers", "b", 0, fmt.Sprintf("buffer count to advertise (default %d)", target.DefaultBufferCount))
 	f.IntVar(&c.workers, "workers", 0, fmt.Sprintf("requests of a disk that wait for its device at once (default %d)", target.DefaultWorkers))
@@ -189,7 +191,10 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) error {
 
 func (c serveConfig) addDisks(s *target.Server, mode target.Mode) error {
 	for _, d := range c.disks {
-		st, err := store.Open(store.Config{Path: d.path, Offset: int64(c.offset), Length: int64(c.length), ReadOnly: c.readOnly})
+		st, err := store.Open(store.Config{
+			Path: d.path, Offset: int64(c.offset), Length: int64(c.length),
+			ReadOnly: c.readOnly, Direct: mode == target.ModeDirect,
+		})
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,7 @@ var ofDisks = []metric[disk]{
 	gauge(desc("buffers_held", "Requests that it holds.", "disk"), func(d *disk) float64 { return float64(d.Held) }),
 	gauge(desc("failed", "1 if a sync has failed: the disk refuses writes until it is served anew.", "disk"), func(d *disk) float64 { return truth(d.Failed != "") }),
 	counter(desc("syncs_total", "Syncs by which writes and flushes were committed.", "disk"), func(d *disk) uint64 { return d.Syncs }),
+	counter(desc("bounced_total", "Reads and writes past the page cache that were copied because they were not aligned.", "disk"), func(d *disk) uint64 { return d.Bounced }),
 	counter(desc("waited_total", "Requests that waited for others to the same sectors.", "disk"), func(d *disk) uint64 { return d.Waited }),
 
 	counter(requests, func(d *disk) uint64 { return d.Reads }, "read"),
