@@ -314,7 +314,7 @@ func TestH9MalformedRequests(t *testing.T) {
 // Every prefix of a good request is refused, ignored, or, where only padding is
 // missing, carried out.
 func TestH9EveryPrefix(t *testing.T) {
-	r := serve(t, target.Config{}, 1, disk(e11, 1000))
+	r := serve(t, editable, 1, disk(e11, 1000))
 	for _, row := range []struct {
 		name   string
 		f      []byte

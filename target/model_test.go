@@ -28,6 +28,7 @@ type modelDisk struct {
 	reserve  []frame.MAC
 	identify []byte
 	readOnly bool
+	settled  bool // not to be edited over the wire
 }
 
 // answers is what the server answers to f, in the order of addresses.
@@ -203,7 +204,7 @@ func (q *asked) query() []byte {
 	s, code := f[32:32+n], byte(0)
 	sub := f[29] & 15
 	switch {
-	case sub > 4, sub >= 3 && q.wild:
+	case sub > 4, sub >= 3 && (q.wild || d.settled):
 		return q.refuse(8, 2)
 	case sub == 1 && !bytes.Equal(s, d.config), sub == 2 && !bytes.HasPrefix(d.config, s):
 		return nil
@@ -219,7 +220,7 @@ func (q *asked) query() []byte {
 
 func (q *asked) maskList() []byte {
 	d, f := q.d, q.f
-	if len(f) < 28 || len(f) < 28+8*int(f[27]) || f[25] > 1 || f[25] == 1 && q.wild {
+	if len(f) < 28 || len(f) < 28+8*int(f[27]) || f[25] > 1 || f[25] == 1 && (q.wild || d.settled) {
 		return q.refuse(4, 2)
 	}
 	if f[25] == 1 {
@@ -249,7 +250,7 @@ func (q *asked) maskList() []byte {
 
 func (q *asked) reserveList() []byte {
 	d, f := q.d, q.f
-	if len(f) < 26 || len(f) < 26+6*int(f[25]) || f[24] > 2 || f[24] > 0 && q.wild {
+	if len(f) < 26 || len(f) < 26+6*int(f[25]) || f[24] > 2 || f[24] > 0 && (q.wild || d.settled) {
 		return q.refuse(2, 2)
 	}
 	code := byte(0)

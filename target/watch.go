@@ -25,6 +25,7 @@ const (
 	diskRemoved
 	linkChanged
 	linkEnded
+	linkRemoved
 )
 
 // note leaves an event to the watcher. One that finds no room is lost: the
@@ -84,7 +85,7 @@ func (s *Server) log(e event) {
 		d := e.disk
 		s.cfg.Log.Info("serving", "disk", d.addr.String(), "store", d.info.Name, "sectors", d.sectorsNow(),
 			"serial", d.serial, "mode", d.mode.String(), "readOnly", d.readOnly)
-		if d.info.Tail > 0 {
+		if d.info.Tail > 0 && d.length == 0 {
 			s.cfg.Log.Warn("the end of the store is not a whole sector and not served",
 				"disk", d.addr.String(), "bytes", d.info.Tail)
 		}
@@ -93,6 +94,8 @@ func (s *Server) log(e event) {
 	case linkChanged:
 		s.cfg.Log.Info("link", "name", e.state.Name, "mac", e.state.MAC.String(), "mtu", e.state.MTU,
 			"up", e.state.Up, "sectors", e.port.sectorsOf(e.state))
+	case linkRemoved:
+		s.cfg.Log.Info("no longer on", "name", e.state.Name, errAttr(e.err))
 	case linkEnded:
 		s.cfg.Log.Error("link failed", "name", e.port.link.State().Name, errAttr(e.err))
 	}
@@ -119,9 +122,10 @@ func (s *Server) look(d *disk) {
 		d.mu.Unlock()
 		return
 	}
-	sectors, trim := uint64(min(size/frame.SectorSize, frame.MaxSectors)), d.canTrim()
+	trim := d.canTrim()
 	d.mu.Lock()
 	d.sizeless = false
+	sectors := d.servedLocked(uint64(min(size/frame.SectorSize, frame.MaxSectors)))
 	before := d.sectors
 	changed := sectors != before || trim != d.trim
 	if changed {

@@ -32,7 +32,7 @@ type serveConfig struct {
 	buffers         int
 	workers         int
 	state           string
-	refuseEdits     bool
+	wireEdits       string
 	wildcardReplies int
 	metrics         string
 	verbose         bool
@@ -65,9 +65,11 @@ A file may be sparse, and a TRIM punches a hole into it. A file that is served f
 writing is locked against being served twice. --offset, --length, --read-only,
 --mode and --serial apply to all disks of the command line.
 
-Anybody who can send a frame can read and write the disks, and edit their config
-string, mask and reserve list: AoE has no authentication. --refuse-edits refuses
-the edits. --state keeps what was edited through a restart.
+Anybody who can send a frame can read and write the disks: AoE has no
+authentication, and a MAC address is no secret. Config string, mask and reserve
+list can be edited over the wire by whose MAC is on the disk's mask (and by nobody
+while that is empty), by nobody (--wire-edits none) or by anybody (any). --state
+keeps what was edited through a restart.
 
 EXIT STATUS
   0  ended by a signal, everything answered and synced
@@ -103,7 +105,7 @@ EXIT STATUS
 	f.IntVarP(&c.buffers, "buffers", "b", 0, fmt.Sprintf("buffer count to advertise (default %d)", target.DefaultBufferCount))
 	f.IntVar(&c.workers, "workers", 0, fmt.Sprintf("requests of a disk that wait for its device at once (default %d)", target.DefaultWorkers))
 	f.StringVar(&c.state, "state", "", "directory that keeps config strings, masks and reserve lists through a restart")
-	f.BoolVar(&c.refuseEdits, "refuse-edits", false, "refuse to edit config string, mask and reserve list over the wire")
+	f.StringVar(&c.wireEdits, "wire-edits", "listed", "who may edit config string, mask and reserve list over the wire: none, listed on the mask, or any")
 	f.IntVar(&c.wildcardReplies, "discovery-replies", 0, fmt.Sprintf("answers a second to requests for every disk (default %d, negative: no limit)", target.DefaultWildcardReplies))
 	f.StringVar(&c.metrics, "metrics", "", "serve counters to Prometheus over HTTP at this address, localhost:9100/metrics")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log disks and links that come, change and go; failures are always logged")
@@ -135,12 +137,10 @@ func (c serveConfig) target(log io.Writer) (target.Config, error) {
 		BufferCount: c.buffers, Workers: c.workers, WildcardReplies: c.wildcardReplies,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 	}
-	switch {
-	case c.refuseEdits && c.state != "":
-		return cfg, exit.Usagef("--refuse-edits leaves nothing for --state to keep: give one of them")
-	case c.refuseEdits:
-		cfg.Keeper = keep.Refuse()
-	case c.state != "":
+	if err := cfg.WireEdits.UnmarshalText([]byte(c.wireEdits)); err != nil {
+		return cfg, exit.Usagef("--%w", err)
+	}
+	if c.state != "" {
 		dir, err := keep.Open(c.state)
 		if err != nil {
 			return cfg, err

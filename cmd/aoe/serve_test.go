@@ -42,7 +42,7 @@ func TestServeSaysWhatIsWrong(t *testing.T) {
 		{"no such mode", []string{"serve", "-i", "eth1", "--mode", "fast", "e1.1", img}, exit.Usage, "want one of sync, flush"},
 		{"a size that is none", []string{"serve", "-i", "eth1", "--offset", "1X", "e1.1", img}, exit.Usage, "not a size"},
 		{"one serial for two", []string{"serve", "-i", "eth1", "--serial", "S", "e1.1", img, "e1.2", img}, exit.Usage, "would take them for one"},
-		{"keep what is refused", []string{"serve", "-i", "eth1", "--state", t.TempDir(), "--refuse-edits", "e1.1", img}, exit.Usage, "give one of them"},
+		{"edits by some", []string{"serve", "-i", "eth1", "--wire-edits", "some", "e1.1", img}, exit.Usage, "none, listed or any"},
 		{"no such file", []string{"serve", "-i", "eth1", "e1.1", img + "x"}, exit.Failed, "no such file"},
 		{"an offset inside a sector", []string{"serve", "-i", "eth1", "--offset", "100", "e1.1", img}, exit.Failed, "multiples of 512"},
 		{"one address twice", []string{"serve", "-i", "eth1", "e1.1", img, "e1.1", image(t, 1<<20)}, exit.Failed, "served already"},
