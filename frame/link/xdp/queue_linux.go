@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,15 +82,25 @@ func (q *queue) open(ifindex int, id uint32, single bool) (several bool, err err
 	return false, q.bind(ifindex, id, unix.XDP_COPY)
 }
 
+// A queue that another socket had is free only when the kernel's worker has taken
+// that one apart, some time after it was closed: so bind tries for a while.
+const (
+	bindPatience = 500 * time.Millisecond
+	bindPause    = time.Millisecond
+)
+
 func (q *queue) bind(ifindex int, id uint32, flags uint16) error {
-	err := unix.Bind(q.fd, &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(ifindex), QueueID: id})
-	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("queue %d: %w: %w", id, ErrInUse, err)
+	for end := time.Now().Add(bindPatience); ; time.Sleep(bindPause) {
+		err := unix.Bind(q.fd, &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(ifindex), QueueID: id})
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EBUSY):
+			return fmt.Errorf("bind to queue %d of interface %d: %w", id, ifindex, err)
+		case time.Now().After(end):
+			return fmt.Errorf("queue %d: %w: %w", id, ErrInUse, err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("bind to queue %d of interface %d: %w", id, ifindex, err)
-	}
-	return nil
 }
 
 // What next found.

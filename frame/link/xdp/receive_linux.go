@@ -66,17 +66,27 @@ func (r *receiver) open(info nic.Info) error {
 		if errors.Is(err, unix.EINVAL) && id > 0 {
 			// There is no such queue: they are numbered without gaps. Memory of
 			// an interface before that had more is given back.
-			for _, q := range r.queues[id:] {
-				err = q.close()
-			}
-			r.queues = r.queues[:id]
-			break
+			return errors.Join(r.forget(id), r.steer(info))
 		}
 		if err != nil {
 			return err
 		}
 		r.several = several
 	}
+}
+
+// forget gives back the queues from id.
+func (r *receiver) forget(id int) error {
+	var errs []error
+	for _, q := range r.queues[id:] {
+		errs = append(errs, q.close())
+	}
+	r.queues = r.queues[:id]
+	return errors.Join(errs...)
+}
+
+// steer has frames steered into the sockets.
+func (r *receiver) steer(info nic.Info) error {
 	r.fds = nil
 	for id, q := range r.queues {
 		r.fds = append(r.fds, q.fd)

@@ -9,7 +9,7 @@ import (
 // mmsghdr is struct mmsghdr of sendmmsg(2). The compiler pads it as C's does.
 type mmsghdr struct {
 	hdr unix.Msghdr
-	len uint32
+	_   uint32 // msg_len: what was sent of it, which is all or nothing
 }
 
 // sendmmsg hands up to maxBatch frames to the socket and returns how many it
