@@ -47,43 +47,9 @@ type served struct {
 func newServe() *cobra.Command {
 	var c serveConfig
 	cmd := &cobra.Command{
-		Use:   "serve -i INTERFACE... ADDRESS PATH [ADDRESS PATH...]",
-		Short: "Serve files and block devices as AoE disks",
-		Long: `Serve each PATH, a regular file or a block device, as the disk ADDRESS (e1.2:
-shelf 1, slot 2) on all given interfaces, until SIGINT or SIGTERM. Requests that
-were received are answered before it ends.
-
-A write is answered when it is on stable storage, and a FLUSH is a real
-fdatasync. With --mode flush a write is answered when the kernel has it, and
-IDENTIFY says that there is a write cache; Linux's own AoE driver never sends a
-FLUSH, so keep sync for it. --mode direct promises the same as sync, and its data
-goes past the page cache (O_DIRECT); it takes a file system that can, and whole
-blocks of the device. When a sync fails, nobody knows which writes were lost: the
-disk then refuses writes until it is served anew.
-
-A file may be sparse, and a TRIM punches a hole into it. A file that is served for
-writing is locked against being served twice. --offset, --length, --read-only,
---mode and --serial apply to all disks of the command line.
-
-Anybody who can send a frame can read and write the disks: AoE has no
-authentication, and a MAC address is no secret. Config string, mask and reserve
-list can be edited over the wire by whose MAC is on the disk's mask (and by nobody
-while that is empty), by nobody (--wire-edits none) or by anybody (any). --state
-keeps what was edited through a restart.
-
-EXIT STATUS
-  0  ended by a signal, everything answered and synced
-  1  something failed
-  2  the command line was not understood`,
-		Example: `  # A file on one interface
-  truncate -s 10G disk.img
-  aoe serve -i eth1 e1.1 disk.img
-
-  # Two disks on two interfaces, as one target with two paths
-  aoe serve -i eth1 -i eth2 e1.1 disk.img e1.2 /dev/sdb
-
-  # A partition-like window of a device, for reading only
-  aoe serve -i eth1 --read-only --offset 1M --length 512M e1.3 /dev/sdc`,
+		Use:   "serve -i INTERFACE... ADDRESS PATH|URI [ADDRESS PATH|URI...]",
+		Short: "Serve files, block devices and NBD exports as AoE disks",
+		Long: serveHelp, Example: serveExample,
 		Args: func(_ *cobra.Command, args []string) (err error) {
 			c.disks, err = parseServed(args)
 			return err
@@ -193,7 +159,7 @@ func (c serveConfig) addDisks(s *target.Server, mode target.Mode) error {
 	for _, d := range c.disks {
 		st, err := store.Open(store.Config{
 			Path: d.path, Offset: int64(c.offset), Length: int64(c.length),
-			ReadOnly: c.readOnly, Direct: mode == target.ModeDirect,
+			ReadOnly: c.readOnly, Direct: mode == target.ModeDirect, Durable: mode != target.ModeFlush,
 		})
 		if err != nil {
 			return err

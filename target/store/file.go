@@ -7,8 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// Open opens the file or block device that cfg names. The caller closes it.
+// Open opens the file, block device or URI that cfg names. The caller closes it.
 func Open(cfg Config) (Store, error) {
+	if IsURI(cfg.Path) {
+		return openURI(cfg)
+	}
 	f, err := open(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)

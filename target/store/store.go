@@ -109,7 +109,8 @@ var (
 
 // Config says what to open. Path is required.
 type Config struct {
-	// Path of a regular file or block device that exists.
+	// Path of a regular file or block device that exists, or a URI: see the
+	// package comment.
 	Path string
 	// Offset in bytes of the first byte served, a multiple of SectorSize.
 	// Zero is the beginning; negative is refused.
@@ -123,6 +124,10 @@ type Config struct {
 	// be made of whole blocks of the device. A file system that does not do it
 	// is refused, and so is every system but Linux.
 	Direct bool
+	// Durable says that nothing is answered before it is on stable storage, so
+	// that an NBD server had better put each write there by itself; see
+	// NBDConfig. A file needs nothing of it.
+	Durable bool
 }
 
 // inside reports whether n bytes at off are within size, without overflow.
