@@ -1,5 +1,7 @@
 package model
 
+import "slices"
+
 // A Graph is every state that can be reached, and how.
 type Graph[S comparable] struct {
 	States []S // in the order in which they were found: the first is the beginning
@@ -57,8 +59,9 @@ func (g *Graph[S]) Path(i int) []Step[S] {
 }
 
 // Distances is, for each state, how many steps it takes at best until an event
-// of that name has happened, and -1 if it cannot happen any more, whatever does.
-func (g *Graph[S]) Distances(e Event) []int {
+// has happened, and -1 if it cannot happen any more, whatever does. Ways that
+// need one of the events in without do not count.
+func (g *Graph[S]) Distances(e Event, without ...Event) []int {
 	back := make([][]int32, len(g.States))
 	dist := make([]int, len(g.States))
 	for i := range dist {
@@ -66,6 +69,9 @@ func (g *Graph[S]) Distances(e Event) []int {
 	}
 	var queue []int32
 	for _, d := range g.edges {
+		if slices.Contains(without, d.event) {
+			continue
+		}
 		back[d.to] = append(back[d.to], d.from)
 		if d.event == e && dist[d.from] < 0 {
 			dist[d.from] = 1
@@ -91,12 +97,17 @@ type Verdict struct {
 	States int
 	Dead   int // states with a page to write from which no write can complete any more
 
+	// Stuck are states from which a write can complete only if foreign frames
+	// go on arriving, dead ones included. A policy that lives must not need
+	// them: somebody else's frames are nobody's waker.
+	Stuck int
+
 	// Way is a shortest way to die, and nil when nothing is dead.
 	Way []Step[State]
 
-	// Farthest is the most steps that it takes, at best, to complete a write
-	// from any state that is not dead and has a page to write: how deep the
-	// hole is that one can always get out of.
+	// Farthest is the most steps that it takes, at best and without foreign
+	// frames, to complete a write from any state that has a page to write and
+	// is not stuck: the depth of the hole that one can always get out of.
 	Farthest int
 
 	MostHeld int // set-aside frames that are in use at once, at most
@@ -110,7 +121,7 @@ func (w World) Search() Verdict {
 	g := w.Graph()
 	v := Verdict{World: w, States: len(g.States)}
 	st := w.Policy.store()
-	dist := g.Distances(Completed)
+	dist, alone := g.Distances(Completed), g.Distances(Completed, Flooded)
 	first := -1
 	for i, s := range g.States {
 		v.MostHeld = max(v.MostHeld, int(total(st, s)))
@@ -120,7 +131,10 @@ func (w World) Search() Verdict {
 		if s.pending() == 0 {
 			continue
 		}
-		v.Farthest = max(v.Farthest, dist[i])
+		v.Farthest = max(v.Farthest, alone[i])
+		if alone[i] < 0 {
+			v.Stuck++
+		}
 		if dist[i] < 0 {
 			v.Dead++
 			if first < 0 {
@@ -144,4 +158,32 @@ func (w World) Graph() *Graph[State] {
 		}
 		return steps
 	})
+}
+
+// LossOfNext is the probability that a reply finds no memory in a store that so
+// many foreign frames have been offered to, none of which is classified yet.
+func LossOfNext(st Store, foreign int) float64 {
+	at := map[State]float64{{Store: st.Init()}: 1}
+	lost := 0.0
+	for i := range foreign + 1 {
+		k := Foreign
+		if i == foreign {
+			k = Reply
+		}
+		next := map[State]float64{}
+		for s, p := range at {
+			stays := p
+			for _, c := range st.Add(s, k) {
+				next[c.To] += p * c.Share
+				stays -= p * c.Share
+			}
+			if k == Reply {
+				lost += stays
+			} else {
+				next[s] += stays
+			}
+		}
+		at = next
+	}
+	return max(0, lost)
 }

@@ -15,8 +15,8 @@ type Store interface {
 	// least one, becomes one of another kind, or is freed.
 	Move(s State, from, to Kind) []State
 
-	// Count is how many frames of a kind are in the memory that was set aside.
-	Count(s State, k Kind) uint8
+	// Held is how many frames of a kind are in the memory that was set aside.
+	Held(s State, k Kind) uint8
 }
 
 // A Choice is one outcome of giving a frame memory.
@@ -29,7 +29,7 @@ type Choice struct {
 func total(st Store, s State) uint8 {
 	var n uint8
 	for k := range kinds {
-		n += st.Count(s, k)
+		n += st.Held(s, k)
 	}
 	return n
 }
@@ -47,8 +47,8 @@ func (None) Add(State, Kind) []Choice { return nil }
 // Move is never called: there is nothing to move.
 func (None) Move(State, Kind, Kind) []State { return nil }
 
-// Count is zero.
-func (None) Count(State, Kind) uint8 { return 0 }
+// Held is zero.
+func (None) Held(State, Kind) uint8 { return 0 }
 
 // Shared is one store for so many frames, whoever they are for: a mempool.
 type Shared int
@@ -74,5 +74,5 @@ func (n Shared) Move(s State, from, to Kind) []State {
 	return []State{s}
 }
 
-// Count is in the cell of that kind.
-func (n Shared) Count(s State, k Kind) uint8 { return s.Store[k] }
+// Held is in the cell of that kind.
+func (n Shared) Held(s State, k Kind) uint8 { return s.Store[k] }

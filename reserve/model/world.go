@@ -126,7 +126,7 @@ func (w World) transmit(s State) (State, bool) {
 // have been sent and not lost, and whose reply is not here yet.
 func (w World) awaited(s State) int {
 	st := w.Policy.store()
-	here := s.Ordinary[Reply] + s.Ordinary[Delivered] + st.Count(s, Reply) + st.Count(s, Delivered)
+	here := s.Ordinary[Reply] + s.Ordinary[Delivered] + st.Held(s, Reply) + st.Held(s, Delivered)
 	n := int(s.Writing) - int(s.Lost) - int(here)
 	if a, ok := st.(Admitter); ok {
 		n -= int(a.Waiting(s))
@@ -141,7 +141,7 @@ func (w World) arrive(out []Transition, s State) []Transition {
 			out = append(out, Transition{Replied, c.To, c.Share})
 		}
 	}
-	unclassified := int(s.Ordinary[Foreign] + w.Policy.store().Count(s, Foreign))
+	unclassified := int(s.Ordinary[Foreign] + w.Policy.store().Held(s, Foreign))
 	if w.Flood == NoFlood || w.Turn > 0 && unclassified >= w.Turn {
 		return out
 	}
@@ -214,11 +214,11 @@ func (w World) classifyReplies(out []Transition, s State) []Transition {
 			out = w.complete(out, t)
 		}
 	}
-	if st.Count(s, Reply) == 0 {
+	if st.Held(s, Reply) == 0 {
 		return out
 	}
 	switch {
-	case p.OffList, p.Limit > 0 && !p.Exempt && int(st.Count(s, Unread)+st.Count(s, Read)) >= p.Limit:
+	case p.OffList, p.Limit > 0 && !p.Exempt && int(st.Held(s, Unread)+st.Held(s, Read)) >= p.Limit:
 		return w.move(out, Refused, s, Reply, gone)
 	case p.TwoSteps:
 		return w.move(out, Handed, s, Reply, Delivered)
@@ -268,9 +268,9 @@ func (w World) classifyForeign(out []Transition, s State) []Transition {
 		out = append(out, Transition{Kept, t, 1})
 	}
 	switch {
-	case st.Count(s, Foreign) == 0:
+	case st.Held(s, Foreign) == 0:
 		return out
-	case p.DropForeign, p.Limit > 0 && int(st.Count(s, Unread)+st.Count(s, Read)) >= p.Limit:
+	case p.DropForeign, p.Limit > 0 && int(st.Held(s, Unread)+st.Held(s, Read)) >= p.Limit:
 		return w.move(out, Dropped, s, Foreign, gone)
 	}
 	return w.move(out, Kept, s, Foreign, socket)
@@ -292,7 +292,7 @@ func (w World) sockets(out []Transition, s State) []Transition {
 		t.Free++
 		out = append(out, Transition{Consumed, t, 1})
 	}
-	if st.Count(s, Read) > 0 {
+	if st.Held(s, Read) > 0 {
 		out = w.move(out, Consumed, s, Read, gone)
 	}
 	if s.Ordinary[Delivered] > 0 {
@@ -301,7 +301,7 @@ func (w World) sockets(out []Transition, s State) []Transition {
 		t.Free++
 		out = w.complete(out, t)
 	}
-	if st.Count(s, Delivered) > 0 {
+	if st.Held(s, Delivered) > 0 {
 		for _, t := range st.Move(s, Delivered, gone) {
 			out = w.complete(out, t)
 		}
