@@ -49,7 +49,7 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve -i INTERFACE... ADDRESS PATH|URI [ADDRESS PATH|URI...]",
 		Short: "Serve files, block devices and NBD exports as AoE disks",
-		Long: serveHelp, Example: serveExample,
+		Long:  serveHelp, Example: serveExample,
 		Args: func(_ *cobra.Command, args []string) (err error) {
 			c.disks, err = parseServed(args)
 			return err
