@@ -139,9 +139,12 @@ func (d *disk) ruleLocked(r *request, slot *[]byte, code aoe.Error) (ruling, aoe
 	case d.copyLocked(c, *slot):
 		d.counts.Copies++
 		return silent, 0, outcome{}
-	case c.changes && d.recent.knowsLocked(c):
-		d.counts.LateCopies++
-		return decided, 0, succeeded
+	}
+	if c.changes {
+		if how, known := d.recent.knowsLocked(c); known {
+			d.counts.LateCopies++
+			return decided, 0, how
+		}
 	}
 	if d.admitLocked(r) {
 		return run, 0, outcome{}

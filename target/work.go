@@ -210,6 +210,9 @@ func (a *answers) send(d *disk) {
 // store is an error of ATA, and never the end of the server (H18).
 func (d *disk) resultLocked(c *claim, atSync bool, err error) outcome {
 	n := uint64(c.ata.Count) * frame.SectorSize
+	if c.changes {
+		d.recent.addLocked(c, err != nil)
+	}
 	if err != nil {
 		if atSync {
 			d.failLocked(err)
@@ -226,9 +229,6 @@ func (d *disk) resultLocked(c *claim, atSync bool, err error) outcome {
 			d.counts.WriteErrors++
 		}
 		return deviceFailed
-	}
-	if c.changes {
-		d.recent.addLocked(c)
 	}
 	switch c.what {
 	case doRead:
