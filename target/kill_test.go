@@ -169,7 +169,7 @@ func (k *killer) shutDown() {
 
 // load sends requests until the power fails.
 func (k *killer) load() {
-	k.disk.FailAfter(k.rng, k.rng.IntN(150))
+	k.disk.FailAfter(k.rng.Uint64(), k.rng.IntN(150))
 	for {
 		for len(k.flying) < killDepth && k.rng.IntN(8) > 0 {
 			k.send(k.request())

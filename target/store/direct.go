@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 )
 
 const (
@@ -57,7 +56,7 @@ func newDirect(s *file, memory, block int64) (*direct, error) {
 	d := &direct{f: s.f, w: s.f, memory: uintptr(memory), block: block, bounce: make(chan []byte, bounceBuffers)}
 	align := int(max(memory, block))
 	slab := make([]byte, bounceBuffers*bounceSize+align)
-	if rest := int(uintptr(unsafe.Pointer(unsafe.SliceData(slab))) % uintptr(align)); rest != 0 {
+	if rest := int(address(slab) % uintptr(align)); rest != 0 {
 		slab = slab[align-rest:]
 	}
 	for i := range bounceBuffers {
@@ -71,7 +70,7 @@ func (d *direct) whole(off, n int64) bool { return (off|n)&(d.block-1) == 0 }
 
 // straight reports whether p can be handed to the kernel as it is.
 func (d *direct) straight(p []byte, off int64) bool {
-	return d.whole(off, int64(len(p))) && uintptr(unsafe.Pointer(unsafe.SliceData(p)))&(d.memory-1) == 0
+	return d.whole(off, int64(len(p))) && address(p)&(d.memory-1) == 0
 }
 
 // ReadAt implements io.ReaderAt.

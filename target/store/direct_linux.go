@@ -17,6 +17,9 @@ const directFlag = unix.O_DIRECT
 // I/O: "EINVAL The filesystem does not support the O_DIRECT flag" (open(2)).
 func refusesDirect(err error) bool { return errors.Is(err, unix.EINVAL) }
 
+// address is where p is in memory.
+func address(p []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(p))) }
+
 // alignment is what direct I/O on the file asks of memory, and of offsets and
 // lengths.
 //

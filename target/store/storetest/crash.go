@@ -42,11 +42,11 @@ func NewCrash(size int64) *Crash {
 
 // FailAfter lets the power fail in the middle of the call after that many more:
 // a write leaves some of its sectors in the cache, a sync has made some of the
-// cache stable. Nothing is done ever after, until Restart.
-func (c *Crash) FailAfter(rng *rand.Rand, calls int) {
+// cache stable, as the seed decides. Nothing is done ever after, until Restart.
+func (c *Crash) FailAfter(seed uint64, calls int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rng, c.left = rng, calls
+	c.rng, c.left = rand.New(rand.NewPCG(seed, 0)), calls
 }
 
 // Down is closed when the power has failed.

@@ -152,7 +152,7 @@ func TestCrashTearsTheLastCall(t *testing.T) {
 				must(t, c.WriteAt, make([]byte, 64*512))
 			}
 			rng := rand.New(rand.NewPCG(5, 0))
-			c.FailAfter(rng, 1)
+			c.FailAfter(5, 1)
 			must(t, c.ReadAt, make([]byte, 512))
 			var err error
 			switch op {
