@@ -2,6 +2,7 @@ package guard
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 
@@ -25,6 +26,9 @@ func hostile(w *world, rng *rand.Rand) (all [][]byte) {
 		forged := bytes.Clone(b)
 		frame.PutTag(forged, rng.Uint32())
 		all = append(all, forged)
+		next := bytes.Clone(b) // the generation behind
+		frame.PutTag(next, (binary.BigEndian.Uint32(b[frame.TagOffset:])+w.slots)&^(1<<31))
+		all = append(all, next)
 	}
 	b := w.answer(0)
 	zero := bytes.Clone(b)
@@ -34,9 +38,13 @@ func hostile(w *world, rng *rand.Rand) (all [][]byte) {
 	refused[14] |= frame.FlagError
 	flags := bytes.Clone(announcement)
 	flags[14] = flags[14]&0xf0 | byte(rng.IntN(16))
+	command := bytes.Clone(announcement) // no tag, and not of a query
+	command[19] = 0
+	reserved := bytes.Clone(announcement)
+	reserved[14] |= 1 // a flag that has no meaning
 	other := bytes.Clone(announcement)
 	copy(other, []byte{2, 9, 9, 9, 9, 9})
-	return append(all, b[:14], b[:23], b[:24], b[:1], zero, announcement, refused, flags, other, w.sent[len(w.sent)-1])
+	return append(all, b[:14], b[:23], b[:24], b[:1], zero, announcement, refused, flags, command, reserved, other, w.sent[len(w.sent)-1])
 }
 
 // agree compares the filter with the engine.

@@ -56,11 +56,12 @@ type world struct {
 	sent   [][]byte // everything, answered or not
 	rng    *rand.Rand
 	live   []*engine.Request
+	slots  uint32
 }
 
 func newWorld(t testing.TB, table *Table, seed uint64) *world {
 	t.Helper()
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1))}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), slots: uint32(table.Slots())}
 	w.target = initiatortest.New(initiatortest.Config{Addr: disk, MAC: theirs})
 	e, err := engine.New(engine.Config{
 		Addr: disk, Local: ours, Remote: theirs, Buffers: 64, Slots: table.Slots(), Window: table.Slots() / 2,
