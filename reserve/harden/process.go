@@ -158,10 +158,14 @@ func (p *Process) Prepare() error {
 
 // spareThreads is how many threads the runtime has before there is no memory for
 // another: it starts one whenever a goroutine stays in a system call while others
-// could run, and never ends them. The I/O threads themselves are made when the
-// disk is attached; these are for the goroutines around them: status, watching,
-// sockets that are waited for.
-const spareThreads = 8
+// could run, and never ends them. It needs one for each processor of its own
+// (running), its monitor and the thread that makes threads for threads which are a
+// goroutine's own; one for each I/O thread, four with the kernel's NBD client; and
+// one for each system call that lasts, as of the early warning and of status. With 8
+// it started a thirteenth in a guest whose memory was used up: the thread that
+// made it waited in clone(2) for pages that only the disk could free, and with it
+// the runtime, which had counted on that thread to find the next thing to do.
+const spareThreads = 16
 
 // running is how many goroutines can run at once even on a machine with one
 // processor. An I/O thread that comes back from a system call needs one of the
