@@ -95,7 +95,7 @@ func TestStepsInTheirOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"threads", "oom -1000", "minfree", "total", "run 4", "make 8", "realtime", "rehearse", "collect 4194304",
+		"threads", "oom -1000", "minfree", "total", "run 4", "make 16", "realtime", "rehearse", "collect 4194304",
 		"future", "maps", "lock 1000+2000 onfault=false", "threads",
 	}
 	if !slices.Equal(f.calls, want) {
