@@ -152,7 +152,8 @@ type Disk struct {
 	Given
 }
 
-func (d Disk) validate() error {
+// Validate refuses what AddDisk would refuse without looking into the store.
+func (d Disk) Validate() error {
 	switch {
 	case d.Addr.IsWildcard():
 		return fmt.Errorf("target: a disk cannot have the address %s: 65535 and 255 are wildcards", d.Addr)

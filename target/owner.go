@@ -204,7 +204,7 @@ func (s *Server) Resize(a frame.Addr, length int64) error {
 	if err != nil {
 		return err
 	}
-	if err := (Disk{Addr: a, Store: d.store, Length: length}).validate(); err != nil {
+	if err := (Disk{Addr: a, Store: d.store, Length: length}).Validate(); err != nil {
 		return err
 	}
 	size, err := d.store.Size()

@@ -92,7 +92,7 @@ func (s *Server) replaceDisksLocked(a frame.Addr, d *disk) {
 // error the store is still the caller's. An address that is taken is refused
 // with an error wrapping os.ErrExist.
 func (s *Server) AddDisk(c Disk) error {
-	if err := c.validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		return err
 	}
 	s.mu.Lock()
