@@ -22,6 +22,11 @@ type World struct {
 	// are free serve sending and receiving only (vm.min_free_kbytes).
 	Watermark int
 
+	// Buffers is the most ordinary pages that the sockets nobody reads may hold
+	// together. Zero means no limit but memory: there can always be more
+	// sockets.
+	Buffers int
+
 	// Turn is the most foreign frames that are unclassified at a time. Zero
 	// means no limit but memory.
 	Turn int
@@ -264,8 +269,13 @@ func (w World) classifyForeign(out []Transition, s State) []Transition {
 	if s.Ordinary[Foreign] > 0 {
 		t := s
 		t.Ordinary[Foreign]--
-		t.Ordinary[socket]++
-		out = append(out, Transition{Kept, t, 1})
+		if w.Buffers > 0 && socket == Unread && int(s.Ordinary[Unread]) >= w.Buffers {
+			t.Free++
+			out = append(out, Transition{Dropped, t, 1})
+		} else {
+			t.Ordinary[socket]++
+			out = append(out, Transition{Kept, t, 1})
+		}
 	}
 	switch {
 	case st.Held(s, Foreign) == 0:
