@@ -16,7 +16,7 @@ import (
 
 var (
 	simSeed = flag.Uint64("seed", 0, "replay this seed of the simulation only")
-	simRuns = flag.Int("runs", 300, "seeds of the simulation")
+	simRuns = flag.Int("runs", 0, "seeds of the simulation; 0: 300, or 100,000 with AOE_LONG set")
 )
 
 // networks are the two kinds that the fence has to hold on (H1).
@@ -38,12 +38,18 @@ var networks = []simConfig{
 // half of the guard against stale writes (H1). Retransmissions have tags of
 // their own; guarding against those is the engine's half.
 func TestSimulation(t *testing.T) {
-	first, last := uint64(1), uint64(*simRuns)
+	first, last := uint64(1), uint64(300)
+	switch {
+	case *simRuns > 0:
+		last = uint64(*simRuns)
+	case long():
+		last = 100_000
+	}
 	if *simSeed != 0 {
 		first, last = *simSeed, *simSeed
 	}
-	if testing.Short() && *simSeed == 0 {
-		last = min(last, 30)
+	if testing.Short() && *simSeed == 0 && *simRuns == 0 {
+		last = 30
 	}
 	for _, cfg := range networks {
 		t.Run(cfg.name, func(t *testing.T) {
