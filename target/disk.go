@@ -48,7 +48,9 @@ type disk struct {
 	broken   error // of the latest read, write or other call that failed
 	sizeless bool  // the store does not tell its size
 	counts   DiskCounts
-	unsynced []*request // written or asked to be flushed, waiting for the next sync
+
+	syncTimes Latency
+	unsynced  []*request // written or asked to be flushed, waiting for the next sync
 }
 
 // newDisk reserves all that the disk will need, and asks the store and the

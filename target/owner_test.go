@@ -13,6 +13,7 @@ import (
 	"aoe/frame/link"
 	"aoe/target"
 	"aoe/target/store"
+	"aoe/target/store/storetest"
 )
 
 func adding(m frame.MAC) frame.MaskDirective {
@@ -344,5 +345,22 @@ func TestDiskOfItsOwnSize(t *testing.T) {
 	}
 	if st := r.stats(e12); st.Buffers != 10 || st.Sectors != 10 {
 		t.Errorf("%d buffers reserved, %d sectors", st.Buffers, st.Sectors)
+	}
+}
+
+// TestSyncTimesAreCounted, each sync once.
+func TestSyncTimesAreCounted(t *testing.T) {
+	g := newGate(1000*frame.SectorSize, func(storetest.Call) bool { return false })
+	r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: g})
+	for range 3 {
+		wantOK(t, r.ask(r.write(e11, 0, sectors(1, 1))))
+	}
+	st := r.stats(e11)
+	var n uint64
+	for _, c := range st.SyncTimes.Counts {
+		n += c
+	}
+	if n != 3 || st.Syncs != 3 || st.SyncTimes.Sum <= 0 {
+		t.Errorf("%d syncs, %+v", st.Syncs, st.SyncTimes)
 	}
 }

@@ -31,6 +31,9 @@ type DiskStats struct {
 	// cache had to copy.
 	Bounced uint64 `json:"bounced"`
 
+	// SyncTimes are those of Syncs.
+	SyncTimes Latency `json:"syncTimes"`
+
 	// Failed is why writes and flushes fail since a sync has: empty if none
 	// did. Broken is the latest other failure.
 	Failed string `json:"failed,omitempty"`
@@ -119,7 +122,7 @@ func (d *disk) stats() DiskStats {
 		Addr: d.addr, Name: d.info.Name, Serial: d.serial, Sectors: d.sectors,
 		Mode: d.mode, ReadOnly: d.readOnly, Trim: d.trim,
 		BufferCount: d.buffers, Buffers: d.reserved(), Held: d.reserved() - len(d.free), Unsynced: len(d.unsynced),
-		Settings: *d.settings.clone(), DiskCounts: d.counts,
+		Settings: *d.settings.clone(), DiskCounts: d.counts, SyncTimes: d.syncTimes,
 	}
 	if b, ok := d.store.(store.Bouncer); ok {
 		st.Bounced = b.Bounced()

@@ -1,6 +1,10 @@
 package target
 
-import "aoe/frame"
+import (
+	"time"
+
+	"aoe/frame"
+)
 
 // lanes lead to the goroutines that carry out what has to wait. Each disk has
 // three kinds:
@@ -151,9 +155,12 @@ func (d *disk) sync() {
 			continue
 		}
 		if err == nil {
+			began := time.Now()
 			err = d.store.Sync()
+			took := time.Since(began)
 			d.mu.Lock()
 			d.counts.Syncs++
+			d.syncTimes.add(took)
 			if err != nil {
 				d.failLocked(err)
 			}

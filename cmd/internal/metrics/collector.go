@@ -125,6 +125,21 @@ var (
 	linkInfo = desc("link_info", "What the link is; always 1.", "link", "mac")
 )
 
+// syncSeconds is where write latency comes from in the modes that sync.
+var syncSeconds = desc("sync_seconds", "How long syncs took.", "disk")
+
+func syncTimes(d *disk) prometheus.Metric {
+	var count uint64
+	below := map[float64]uint64{}
+	for i, n := range d.SyncTimes.Counts {
+		count += n
+		if i < len(target.LatencyBounds) {
+			below[target.LatencyBounds[i].Seconds()] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(syncSeconds, count, d.SyncTimes.Sum.Seconds(), below, d.Addr.String())
+}
+
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range ofDisks {
@@ -133,6 +148,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range ofLinks {
 		ch <- m.desc
 	}
+	ch <- syncSeconds
 	ch <- diskInfo
 	ch <- linkInfo
 }
@@ -143,6 +159,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for i := range st.Disks {
 		d := &st.Disks[i]
 		collect(ch, ofDisks, d, d.Addr.String())
+		ch <- syncTimes(d)
 		readOnly := "false"
 		if d.ReadOnly {
 			readOnly = "true"
