@@ -6,8 +6,8 @@
 //	err = d.Flush(ctx)
 //	err = d.Close()
 //
-// [Discover] finds disks, [Ping], [QueryConfig], [Identify] and [CheckPower]
-// send single commands.
+// [Discover] finds disks; [Ping], [QueryConfig], [Identify], [CheckPower],
+// [MaskList], [ReserveList] and [IssueATA] send single commands.
 //
 // # Two interfaces
 //
