@@ -7,12 +7,14 @@ import (
 )
 
 // prepare is a kernel to boot, or a skip with what is missing.
-func prepare(t *testing.T) *Kernel {
+func prepare(t *testing.T) *Kernel { return prepareKernel(t, DefaultKernel) }
+
+func prepareKernel(t *testing.T, series string) *Kernel {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("boots a machine in QEMU: run without -short")
 	}
-	k, err := Prepare(t.Context(), Source{Tell: func(s string) { t.Log(s) }})
+	k, err := Prepare(t.Context(), Source{Kernel: series, Tell: func(s string) { t.Log(s) }})
 	if errors.Is(err, ErrMissing) {
 		t.Skip(err)
 	}

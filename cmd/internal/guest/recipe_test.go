@@ -72,12 +72,18 @@ func TestScripts(t *testing.T) {
 }
 
 func TestQEMUArguments(t *testing.T) {
-	m, err := Machine{MemoryBytes: 96 << 20, KernelArgs: "quiet"}.withDefaults()
+	m, err := Machine{MemoryBytes: 96 << 20, KernelArgs: "quiet", Interfaces: 2, Target: "serve"}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := strings.Join(m.qemuArgs("vmlinuz", "initrd", "tap9", "/x/qmp"), " ")
-	for _, want := range []string{"-accel tcg", "-m 98304K", "ifname=tap9", "unix:/x/qmp", "-kernel vmlinuz", "-initrd initrd", "sysrq_always_enabled quiet"} {
+	dir := t.TempDir()
+	k := Kernel{image: "vmlinuz"}
+	all, _, err := k.linuxArgs(m, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Join(all, " ")
+	for _, want := range []string{"-accel tcg", "-m 98304K", "ifname=tap1", "unix:" + dir + "/qmp", "-kernel vmlinuz", "-initrd " + dir + "/initrd", "sysrq_always_enabled quiet"} {
 		if !strings.Contains(args, want) {
 			t.Errorf("nothing of %q in %s", want, args)
 		}
