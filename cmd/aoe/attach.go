@@ -197,7 +197,7 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 		case <-attached:
 		}
 	}()
-	l, kernel, err := openFiltered(c.ifname, c.linkKind, addr)
+	l, kernel, err := c.openPort(addr)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"aoe/frame"
 	"aoe/frame/link/open"
 	"aoe/frame/link/ring"
+	"aoe/frame/link/xdp"
 	"aoe/initiator"
 	"aoe/reserve"
 )
@@ -65,7 +66,13 @@ func (c attachConfig) billFor(addr frame.Addr, mtu int) (attachPlan, error) {
 		return attachPlan{}, err
 	}
 	p := attachPlan{Plan: bill, ReservedBytes: bill.Total(), NormalBytes: bill.NormalTotal(), locked: c.lock}
-	if c.linkKind == open.Ring || c.linkKind == open.Best && open.Kinds()[0] == open.Ring {
+	switch {
+	case c.linkKind == open.XDP || c.needsXDP():
+		chunks, size, bytes := xdp.Memory(mtu, 0)
+		p.Kernel = append(p.Kernel,
+			reserve.Line{What: "AF_XDP memory", Count: chunks, Size: size, Why: "chunks that the kernel has pinned, for each queue of the interface: what is received between two turns of the loop"},
+			reserve.Line{What: "its rings", Count: 1, Size: bytes - chunks*size, Why: "which chunks are free, and which are filled"})
+	case c.linkKind == open.Ring || c.linkKind == open.Best && open.Kinds()[0] == open.Ring:
 		slots, size, bytes := ring.Memory(mtu, 0)
 		p.Kernel = append(p.Kernel,
 			reserve.Line{What: "receive ring", Count: slots, Size: size, Why: "slots of the mapped AF_PACKET ring: what is received between two turns of the loop"},

@@ -10,6 +10,7 @@ import (
 	"aoe/cmd/internal/tier"
 	"aoe/frame/link"
 	"aoe/frame/link/ring"
+	"aoe/frame/link/xdp"
 	"aoe/reserve/harden"
 )
 
@@ -105,5 +106,6 @@ func (c *attachConfig) refused(stderr io.Writer, err error) error {
 // linkFacts are what the tier needs to know of the port.
 func linkFacts(l link.Link) tier.Facts {
 	_, mapped := l.(*ring.Link)
-	return tier.Facts{Ring: mapped, Filter: tier.ClassicFilter}
+	_, steered := l.(*xdp.Link)
+	return tier.Facts{Ring: mapped || steered, XDP: steered, Filter: tier.ClassicFilter}
 }

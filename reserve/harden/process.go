@@ -101,6 +101,19 @@ func (p *Process) note(name, did string, err error) {
 	p.noteLocked(name, did, err)
 }
 
+// Note adds a step that somebody else has taken for the same purpose, or has failed
+// to take: did is what was done, or costs what the machine is exposed to without
+// it, and remedy what to do about it.
+func (p *Process) Note(name, did string, err error, costs, remedy string) {
+	s := Step{Name: name, Did: did}
+	if err != nil {
+		s = Step{Name: name, Failure: err.Error(), Costs: costs, Remedy: remedy, err: err}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.steps = append(p.steps, s)
+}
+
 func (p *Process) noteLocked(name, did string, err error) {
 	s := Step{Name: name, Did: did, err: err}
 	if err != nil {

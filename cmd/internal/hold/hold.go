@@ -109,11 +109,15 @@ func outlive(ctx context.Context, cfg Config, died time.Time) error {
 	}
 }
 
-// closeLink closes the link, and then its filter.
+// closeLink closes the link, and then its filter or the guard that it got frames
+// from.
 func closeLink(cfg Config) error {
 	var errs []error
 	if cfg.Disk.Link != nil {
 		errs = append(errs, cfg.Disk.Link.Close())
+	}
+	if cfg.Kernel.Guard != nil {
+		errs = append(errs, cfg.Kernel.Guard.Close())
 	}
 	if cfg.Kernel.Table != nil {
 		errs = append(errs, cfg.Kernel.Table.Close())
