@@ -31,8 +31,9 @@ type load struct {
 	sent    [loadSlots]uint64 // the latest version that was sent
 	acked   [loadSlots]uint64 // that was acknowledged
 	flushed [loadSlots]uint64 // that was acknowledged before a flush that was
-	acks    int               // writes and flushes
-	more    chan struct{}     // replaced and closed at each
+	acks    int               // of writes
+	flushes int
+	more    chan struct{} // replaced and closed at each
 }
 
 // startLoad opens e1.1 and writes to it, and flushes if so wanted, until the
@@ -110,7 +111,8 @@ func (l *load) write(t *testing.T, writer uint64) {
 		}
 		l.mu.Lock()
 		l.acked[slot] = version
-		l.countLocked()
+		l.acks++
+		l.tellLocked()
 		l.mu.Unlock()
 	}
 }
@@ -126,34 +128,47 @@ func (l *load) flush(t *testing.T) {
 		}
 		l.mu.Lock()
 		l.flushed = now
-		l.countLocked()
+		l.flushes++
+		l.tellLocked()
 		l.mu.Unlock()
 	}
 }
 
-func (l *load) countLocked() {
-	l.acks++
+func (l *load) tellLocked() {
 	close(l.more)
 	l.more = make(chan struct{})
 }
 
-// await waits for n more acknowledgements.
+// await waits for n more writes.
 func (l *load) await(t *testing.T, n int) {
+	t.Helper()
+	l.until(t, &l.acks, n)
+}
+
+// awaitFlush waits for one more flush. One that a target took along is sent again
+// after a while only: a flush may be slow (H6).
+func (l *load) awaitFlush(t *testing.T) {
+	t.Helper()
+	l.until(t, &l.flushes, 1)
+}
+
+// until waits until a count is higher by n.
+func (l *load) until(t *testing.T, count *int, n int) {
 	t.Helper()
 	deadline := time.After(patience)
 	l.mu.Lock()
-	n += l.acks
-	for l.acks < n {
+	defer l.mu.Unlock()
+	for n += *count; *count < n; {
 		more := l.more
 		l.mu.Unlock()
 		select {
 		case <-more:
+			l.mu.Lock()
 		case <-deadline:
-			t.Fatalf("%d acknowledgements are missing after %v", n-l.acks, patience)
+			l.mu.Lock()
+			t.Fatalf("%d acknowledgements are missing after %v", n-*count, patience)
 		}
-		l.mu.Lock()
 	}
-	l.mu.Unlock()
 }
 
 // promised is the version that each block must have at least: what was
