@@ -12,8 +12,11 @@ import (
 
 // What follows is for the owner of the server, who needs no permission to edit,
 // in the words of the wire. An edit is kept before it returns, if there is a
-// Keeper (H24). All of it fails with an error wrapping os.ErrNotExist where there
-// is no such disk.
+// Keeper (H24). All of it fails with an error wrapping ErrNoDisk where there is
+// none.
+
+// ErrNoDisk means that no disk has the address. It is an os.ErrNotExist.
+var ErrNoDisk = fmt.Errorf("no such disk is served: %w", os.ErrNotExist)
 
 // Why an edit is refused.
 var (
@@ -79,7 +82,7 @@ func (s *Server) diskAt(a frame.Addr) (*disk, error) {
 	if d := s.disk(a); d != nil {
 		return d, nil
 	}
-	return nil, fmt.Errorf("target: %s is not served: %w", a, os.ErrNotExist)
+	return nil, fmt.Errorf("target: %s: %w", a, ErrNoDisk)
 }
 
 // amend is disk.amend for an edit that may be refused.

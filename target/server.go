@@ -119,7 +119,7 @@ func (s *Server) AddDisk(c Disk) error {
 
 // RemoveDisk stops serving the disk at a, when what is under way has been
 // carried out and answered, and closes its store. Its error is that of the last
-// sync, or wraps os.ErrNotExist.
+// sync, or wraps ErrNoDisk.
 func (s *Server) RemoveDisk(a frame.Addr) error {
 	s.mu.Lock()
 	d := s.disk(a)
@@ -128,7 +128,7 @@ func (s *Server) RemoveDisk(a frame.Addr) error {
 	}
 	s.mu.Unlock()
 	if d == nil {
-		return fmt.Errorf("target: %s: %w", a, os.ErrNotExist)
+		return fmt.Errorf("target: %s: %w", a, ErrNoDisk)
 	}
 	err := d.close()
 	s.note(event{what: diskRemoved, disk: d, err: err})

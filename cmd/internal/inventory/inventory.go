@@ -125,7 +125,7 @@ func (v *Inventory) RemoveDisk(ctx context.Context, a frame.Addr) error {
 
 func (v *Inventory) removeDiskLocked(ctx context.Context, a frame.Addr) error {
 	if _, ok := v.entry(a); !ok {
-		return fmt.Errorf("%s is not served: %w", a, os.ErrNotExist)
+		return fmt.Errorf("%s: %w", a, target.ErrNoDisk)
 	}
 	v.forget(a)
 	closed := make(chan error, 1)

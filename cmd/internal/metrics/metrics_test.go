@@ -21,7 +21,7 @@ func stats() target.Stats {
 		Disks: []target.DiskStats{
 			{Addr: frame.Addr{Shelf: 1, Slot: 1}, Name: "disk.img", Serial: "s1", Sectors: 2048, BufferCount: 64, Buffers: 128, Held: 3,
 				DiskCounts: target.DiskCounts{Reads: 7, ReadBytes: 7 * 4096, LateCopies: 2},
-				SyncTimes: target.Latency{Counts: [len(target.LatencyBounds) + 1]uint64{1, 2, 0, 4, 10: 8}, Sum: 90 * time.Second}},
+				SyncTimes:  target.Latency{Counts: [len(target.LatencyBounds) + 1]uint64{1, 2, 0, 4, 10: 8}, Sum: 90 * time.Second}},
 			{Addr: frame.Addr{Shelf: 1, Slot: 2}, Name: "b.img", ReadOnly: true, Failed: "input/output error"},
 		},
 		Links: []target.PortStats{{Name: "eth1", MAC: frame.MAC{2, 0, 0, 0, 0, 1}, MTU: 9000, Up: true,
