@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -35,57 +34,15 @@ func TestNBDDurableSurvivesCrashes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	v, uri := newNBDServer(t, "unix", storetest.NewCrash(users*64*512))
 	n := openNBD(t, store.NBDConfig{URI: uri, Durable: true, Patience: -1, InFlight: users})
-	written := make(chan bool)
-	stop := make(chan struct{})
-	var last [users][64]uint64
-	var all sync.WaitGroup
-	for u := range users {
-		all.Go(func() {
-			rng := rand.New(rand.NewPCG(seed, uint64(u+1)))
-			p := make([]byte, 512)
-			for i := uint64(1); ; i++ {
-				at := rng.IntN(64)
-				binary.BigEndian.PutUint64(p, i)
-				if _, err := n.WriteAt(p, int64(u*64+at)*512); err != nil {
-					t.Errorf("seed %d: WriteAt: %v", seed, err)
-				}
-				last[u][at] = i
-				if i%16 == 0 {
-					if err := n.Sync(); err != nil {
-						t.Errorf("seed %d: Sync: %v", seed, err)
-					}
-				}
-				select {
-				case written <- true:
-				case <-stop:
-					return
-				}
-			}
-		})
-	}
+	w := startWriters(n, seed, users)
 	for range crashes {
-		for range between {
-			<-written
-		}
+		w.wait(between)
 		v.crash(rng)
 	}
-	for range between { // the last crash was noticed by somebody
-		<-written
-	}
-	close(stop)
-	all.Wait()
+	w.wait(between) // the last crash was noticed by somebody
+	w.stopAndCheck(t)
 	v.crash(rng)
-	p := make([]byte, 512)
-	for u := range users {
-		for at := range 64 {
-			if _, err := n.ReadAt(p, int64(u*64+at)*512); err != nil {
-				t.Fatal(err)
-			}
-			if got := binary.BigEndian.Uint64(p); got != last[u][at] {
-				t.Errorf("seed %d: sector %d of user %d is of write %d, want %d", seed, at, u, got, last[u][at])
-			}
-		}
-	}
+	w.check(t)
 	if st := n.Stats(); st.Connections != crashes+2 || st.Repeated == 0 {
 		t.Errorf("Stats() = %+v after %d crashes", st, crashes+1)
 	}
