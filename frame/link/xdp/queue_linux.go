@@ -85,7 +85,7 @@ func (q *queue) open(ifindex int, id uint32, single bool) (several bool, err err
 // A queue that another socket had is free only when the kernel's worker has taken
 // that one apart, some time after it was closed: so bind tries for a while.
 const (
-	bindPatience = 500 * time.Millisecond
+	bindPatience = 3 * time.Second
 	bindPause    = time.Millisecond
 )
 

@@ -23,8 +23,8 @@ type receiver struct {
 
 // needs adds to a lack of permission what to do about it.
 func needs(err error) error {
-	if err == unix.EPERM || err == unix.EACCES {
-		return fmt.Errorf("needs CAP_NET_RAW: run as root, or setcap cap_net_raw,cap_net_admin,cap_bpf+ep aoe: %w", err)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF: run as root, or setcap cap_net_raw,cap_net_admin,cap_bpf+ep aoe: %w", err)
 	}
 	return err
 }
