@@ -121,7 +121,7 @@ func (w World) Search() Verdict {
 	g := w.Graph()
 	v := Verdict{World: w, States: len(g.States)}
 	st := w.Policy.store()
-	dist, alone := g.Distances(Completed), g.Distances(Completed, Flooded)
+	dist, alone := g.Distances(Completed), g.Distances(Completed, Flooded, Forged)
 	first := -1
 	for i, s := range g.States {
 		v.MostHeld = max(v.MostHeld, int(total(st, s)))

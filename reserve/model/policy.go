@@ -13,9 +13,8 @@ const (
 	// FilterFirst classifies before it takes memory: replies get what was set
 	// aside, foreign frames an ordinary page.
 	FilterFirst
-	// Own gives replies what was set aside, and foreign frames what comes by:
-	// an ordinary page, or, when they look like ours until they are classified,
-	// also what was set aside.
+	// Own is FilterFirst with a filter that can be deceived: a foreign frame
+	// that looks like ours also gets what was set aside, until it is classified.
 	Own
 )
 

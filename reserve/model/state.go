@@ -48,6 +48,7 @@ const (
 	Queued     Event = "queue"    // a dirty page's write waits to be admitted
 	Replied    Event = "reply"    // a reply arrives and is given memory
 	Flooded    Event = "flood"    // a foreign frame arrives and is given memory
+	Forged     Event = "forge"    // a foreign frame that looks like ours until it is classified is given memory
 	Completed  Event = "complete" // a reply is classified: its page is clean
 	Handed     Event = "deliver"  // a reply is classified and put into the disk's socket
 	Kept       Event = "keep"     // a foreign frame is classified and put into a socket

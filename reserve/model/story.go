@@ -66,6 +66,8 @@ func (w World) tell(e Event, n int, before, after State) string {
 		return fmt.Sprintf("%s and %s %s.", count(n, "reply arrives", "replies arrive"), takes(n), where(before, after))
 	case Flooded:
 		return fmt.Sprintf("%s and %s %s.", count(n, "foreign frame arrives", "foreign frames arrive"), takes(n), where(before, after))
+	case Forged:
+		return fmt.Sprintf("%s and %s %s.", count(n, "frame that looks like ours arrives", "frames that look like ours arrive"), takes(n), where(before, after))
 	case Completed:
 		return fmt.Sprintf("%s complete: as many pages are clean.", count(n, "write is", "writes are"))
 	case Handed:

@@ -9,6 +9,7 @@ type Rates struct {
 	Send     float64 // the system writes dirty pages
 	Reply    float64 // the target answers each request that is out
 	Flood    float64 // foreign frames arrive
+	Forge    float64 // foreign frames arrive that look like ours
 	Classify float64 // a frame is looked at, copied, exchanged or dropped
 	Read     float64 // sockets are read, and frames consumed
 	Lose     float64 // the link loses each message
@@ -27,6 +28,8 @@ func (r Rates) of(e Event, w World, s State) float64 {
 		return r.Reply * float64(w.awaited(s))
 	case Flooded:
 		return r.Flood
+	case Forged:
+		return r.Forge
 	case Completed, Handed, Kept, Dropped, Refused:
 		return r.Classify
 	case Consumed:

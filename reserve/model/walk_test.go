@@ -6,7 +6,7 @@ import (
 )
 
 // busy are rates of a machine under a flood ten times as fast as the disk.
-var busy = Rates{Dirty: 2, Send: 5, Reply: 1, Flood: 10, Classify: 50, Read: 5, Refill: 50}
+var busy = Rates{Dirty: 2, Send: 5, Reply: 1, Flood: 10, Forge: 1, Classify: 50, Read: 5, Refill: 50}
 
 func never(State) bool { return false }
 

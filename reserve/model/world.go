@@ -153,7 +153,27 @@ func (w World) arrive(out []Transition, s State) []Transition {
 	for _, c := range w.place(s, Foreign) {
 		out = append(out, Transition{Flooded, c.To, c.Share})
 	}
+	for _, c := range w.placeForged(s) {
+		out = append(out, Transition{Forged, c.To, c.Share})
+	}
 	return out
+}
+
+// placeForged gives a frame memory that a filter takes for ours. Only where
+// foreign frames otherwise stay out of what was set aside does it make a
+// difference.
+func (w World) placeForged(s State) []Choice {
+	p := w.Policy
+	switch {
+	case p.Order != Own:
+		return nil
+	case p.Card > 0 && s.Card == 0:
+		return nil
+	case p.Card > 0: // copied, and the page is free again
+		s.Card--
+		s.Free++
+	}
+	return p.store().Add(s, Foreign)
 }
 
 // place gives an arriving frame memory.
@@ -176,7 +196,8 @@ func (w World) place(s State, k Kind) []Choice {
 		t.Ordinary[k]++
 		out = append(out, Choice{t, 1})
 	}
-	if p.Order == Own || !ordinary && (p.Order != FilterFirst || k == Reply) {
+	filtered := p.Order == FilterFirst || p.Order == Own
+	if !ordinary && (k == Reply || !filtered) {
 		out = append(out, p.store().Add(s, k)...)
 	}
 	return out
@@ -191,18 +212,15 @@ func (w World) placeFromCard(s State, k Kind) []Choice {
 		return nil
 	}
 	s.Card--
-	var out []Choice
-	if k == Foreign && (!p.Guard || int(s.Free) > w.Watermark) {
-		t := s
-		t.Ordinary[k]++
-		out = append(out, Choice{t, 1})
-	}
-	if k == Reply && p.Store == nil {
+	switch {
+	case k == Foreign && p.Guard && int(s.Free) <= w.Watermark:
+		return nil
+	case k == Foreign || p.Store == nil:
 		s.Ordinary[k]++
-		return append(out, Choice{s, 1})
+		return []Choice{{s, 1}}
 	}
 	s.Free++
-	return append(out, p.store().Add(s, k)...)
+	return p.store().Add(s, k)
 }
 
 // classifyReplies: a frame proves to be ours.
