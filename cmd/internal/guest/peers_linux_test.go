@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"aoe/frame"
 )
 
 // Linux's own driver, and iPXE, use a disk of aoe serve. A short part is told
@@ -148,7 +146,11 @@ func (o *outside) fail(c *Control, err error) {
 // TestLinuxDriver: discovery, what aoe-stat tells, data from several sides at
 // once, a file system that e2fsck finds whole.
 func TestLinuxDriver(t *testing.T) {
-	story{kernel: "6.12", mtu: 9000, interfaces: 1, parts: "discovery data mkfs", checkBytes: 4 << 20}.tell(t)
+	r := newRecorder("Linux")
+	log := story{
+		kernel: "6.12", mtu: 9000, interfaces: 1, parts: "discovery capture data mkfs", checkBytes: 4 << 20, capture: r.record,
+	}.tell(t)
+	r.end(t, "linux.txt", "The aoe driver of Linux "+between(log, "Linux version ", " ")+" uses aoe serve")
 }
 
 // TestLinuxDriverMatrix: the same with more data, on two kernels and two MTUs; the
@@ -166,7 +168,7 @@ func TestLinuxDriverMatrix(t *testing.T) {
 				}
 			})
 			t.Run(fmt.Sprintf("Linux %s, MTU %d, two interfaces", kernel, mtu), func(t *testing.T) {
-				story{kernel: kernel, mtu: mtu, interfaces: 2, parts: "discovery data mkfs path", checkBytes: 8 << 20}.tell(t)
+				story{kernel: kernel, mtu: mtu, interfaces: 2, parts: "discovery data path mkfs", checkBytes: 8 << 20}.tell(t)
 			})
 		}
 	}
@@ -194,7 +196,8 @@ func TestIPXE(t *testing.T) {
 	if err := MissingIPXE(); err != nil {
 		t.Skip(err)
 	}
-	out, err := k.Netboot(t.Context(), Machine{MTU: 1500, DiskBytes: 32 << 20, Target: "serve", Timeout: 60 * time.Second, Capture: func(b []byte) { t.Log(frame.Describe(b)) }})
+	r := newRecorder("iPXE")
+	out, err := k.Netboot(t.Context(), Machine{MTU: 1500, DiskBytes: 32 << 20, Target: "serve", Capture: r.record})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,4 +205,16 @@ func TestIPXE(t *testing.T) {
 		t.Fatalf("ended with %s, status %d:\n%s", out.End, out.Status, out.Serial)
 	}
 	t.Logf("took %v", out.Took)
+	r.end(t, "ipxe.txt", "iPXE of Debian's package ipxe "+version(t, "ipxe")+" boots from aoe serve")
+}
+
+// version is that of a Debian package, for the record.
+func version(t *testing.T, pkg string) string {
+	t.Helper()
+	out, err := exec.Command("dpkg-query", "-W", "-f", "${Version}", pkg).Output()
+	if err != nil {
+		t.Log(err)
+		return "of unknown version"
+	}
+	return string(out)
 }

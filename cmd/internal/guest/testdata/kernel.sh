@@ -89,9 +89,11 @@ part_path() {
 
 # A few frames of each kind, to be kept: what is written can be packed.
 part_capture() {
-	yes AoE! | head -c 65536 >/tmp/pattern
-	dd if=/tmp/pattern of=$disk bs=4096 count=1 seek=4 oflag=direct 2>/dev/null || fail "write"
-	dd if=$disk bs=4096 count=1 skip=4 iflag=direct 2>/dev/null | cmp -n 4096 - /tmp/pattern || fail "read"
+	yes AoE! | tr -d '\n' | head -c 4096 >/tmp/pattern
+	for at in 4 5; do
+		dd if=/tmp/pattern of=$disk bs=4096 count=1 seek=$at oflag=direct 2>/dev/null || fail "write"
+	done
+	dd if=$disk bs=4096 count=1 skip=4 iflag=direct 2>/dev/null | cmp - /tmp/pattern || fail "read"
 }
 
 for part in $AOE_STORY; do
