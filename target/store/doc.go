@@ -5,9 +5,10 @@
 //
 // [Open] opens a file or block device that exists, or what a URI names, the
 // whole of it or a window (offset and length); [Memory] makes a disk that ends
-// with the process. A
-// [Store] is bytes: whoever serves it cuts it into sectors. The package storetest
-// has the suite that every Store passes, and stores that fail on purpose.
+// with the process; [Snapshot] makes one that can be written out of one that is
+// only read. A [Store] is bytes: whoever serves it cuts it into sectors. The
+// package storetest has the suite that every Store passes, and stores that fail
+// on purpose.
 //
 //	disk.img, /dev/sdb                  a file, a block device
 //	nbd://host[:port]/export            an export of an NBD server

@@ -9,6 +9,9 @@ import (
 
 // Open opens the file, block device or URI that cfg names. The caller closes it.
 func Open(cfg Config) (Store, error) {
+	if cfg.Snapshot || cfg.Changes != "" {
+		return openChanging(cfg)
+	}
 	if IsURI(cfg.Path) {
 		return openURI(cfg)
 	}

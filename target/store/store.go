@@ -128,6 +128,12 @@ type Config struct {
 	// that an NBD server had better put each write there by itself; see
 	// NBDConfig. A file needs nothing of it.
 	Durable bool
+	// Snapshot opens for reading only, puts a private copy-on-write layer on
+	// it, and is written there. Changes is the file that keeps what was
+	// written; empty is a temporary file, gone with the process. See
+	// SnapshotConfig.
+	Snapshot bool
+	Changes  string
 }
 
 // inside reports whether n bytes at off are within size, without overflow.
