@@ -342,3 +342,29 @@ func TestAStepCanBeLeftOut(t *testing.T) {
 		t.Errorf("a step that there is not: %v", err)
 	}
 }
+
+// TestAStepOfSomebodyElse is printed like ours, and one that failed refuses if ours
+// would.
+func TestAStepOfSomebodyElse(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		p := &Process{strict: strict}
+		p.Note("link", "AF_XDP", nil, "", "")
+		if err := p.Err(); err != nil || !p.Steps().Done("link") {
+			t.Errorf("strict %v: done: %v, %+v", strict, err, p.Steps())
+		}
+		p = &Process{strict: strict}
+		p.Note("link", "AF_XDP", errors.New("no queue"), "answers are lost", "ublk")
+		if err := p.Err(); (err != nil) != strict {
+			t.Errorf("strict %v: failed: %v", strict, err)
+		}
+		var b strings.Builder
+		if _, err := p.Steps().WriteTo(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"no queue", "without it answers are lost", "to mend it: ublk"} {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%q is not in %q", want, b.String())
+			}
+		}
+	}
+}
