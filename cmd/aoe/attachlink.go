@@ -27,7 +27,7 @@ const (
 // second case if AF_XDP cannot be had, a ring.
 func (c *attachConfig) openPort(addr frame.Addr) (link.Link, hold.Kernel, error) {
 	if c.ifname == "" || c.linkKind != open.XDP && !c.needsXDP() {
-		return openFiltered(c.ifname, c.linkKind, addr)
+		return c.openFiltered(addr)
 	}
 	l, k, err := c.openSteered(addr)
 	if c.linkKind == open.XDP {
@@ -37,7 +37,7 @@ func (c *attachConfig) openPort(addr frame.Addr) (link.Link, hold.Kernel, error)
 	if err == nil {
 		return l, k, nil
 	}
-	return openFiltered(c.ifname, c.linkKind, addr)
+	return c.openFiltered(addr)
 }
 
 // needsXDP is whether the kernel would drop answers when memory is short.
@@ -81,10 +81,11 @@ func (c *attachConfig) openSteered(addr frame.Addr) (_ link.Link, k hold.Kernel,
 	return l, k, err
 }
 
-// openFiltered opens an interface for one disk, with the filter that knows its
+// openFiltered opens the interface for one disk, with the filter that knows its
 // tags if there may be one.
-func openFiltered(name, kind string, addr frame.Addr) (link.Link, hold.Kernel, error) {
+func (c *attachConfig) openFiltered(addr frame.Addr) (link.Link, hold.Kernel, error) {
 	var k hold.Kernel
+	name, kind := c.ifname, c.linkKind
 	if kind == open.Raw || open.Kinds()[0] == open.Raw {
 		l, err := openLink(name, kind)
 		k.Why = "the raw link has a classic filter only: --link ring"
@@ -97,12 +98,17 @@ func openFiltered(name, kind string, addr frame.Addr) (link.Link, hold.Kernel, e
 		return l, k, lerr
 	}
 	k.Table = table
+	ring := open.Config{Interface: name, Kind: open.Ring, FilterFD: table.FilterFD()}
+	if slices.Contains(c.without, filterStep) {
+		// The guard needs the table all the same.
+		k.Unfiltered, k.Why, ring.FilterFD = true, "left out", 0
+	}
 	if name == "" || kind != open.Best && kind != open.Ring {
 		_, err = openLink(name, kind) // says what is wrong with the words
 	}
 	var l link.Link
 	if err == nil {
-		l, err = open.With(open.Config{Interface: name, Kind: open.Ring, FilterFD: table.FilterFD()})
+		l, err = open.With(ring)
 	}
 	if err != nil {
 		return nil, hold.Kernel{}, errors.Join(err, table.Close())

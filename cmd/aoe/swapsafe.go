@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -43,11 +44,15 @@ func swapSafeFlag(f *pflag.FlagSet, to *string) {
 	f.Lookup("swap-safe").NoOptDefVal = swapSafeWarn
 }
 
+// filterStep is the filter that knows the disk's tags: no step of the process, but
+// left out in the same way.
+const filterStep = "filter"
+
 // withoutFlag is for finding out what each step is good for, and not in the help:
 // nobody should leave one out who swaps to the disk.
 func withoutFlag(f *pflag.FlagSet, to *[]string) {
 	const name = "swap-safe-without"
-	f.StringSliceVar(to, name, nil, "steps of --swap-safe to leave out: "+strings.Join(harden.Names(), ", "))
+	f.StringSliceVar(to, name, nil, "steps of --swap-safe to leave out: "+strings.Join(append(harden.Names(), filterStep), ", "))
 	f.Lookup(name).Hidden = true
 }
 
@@ -83,7 +88,8 @@ func (c *attachConfig) harden(stderr io.Writer) (err error) {
 	if c.swapSafe == swapSafeOff {
 		return nil
 	}
-	c.process, err = harden.Begin(harden.Config{Strict: c.swapSafe == swapSafeStrict, Without: c.without})
+	without := slices.DeleteFunc(slices.Clone(c.without), func(name string) bool { return name == filterStep })
+	c.process, err = harden.Begin(harden.Config{Strict: c.swapSafe == swapSafeStrict, Without: without})
 	if err == nil {
 		err = c.process.Prepare()
 	}

@@ -27,6 +27,8 @@ type Kernel struct {
 	// one of its own, and Why says why.
 	Table *guard.Table
 	Why   string
+	// Unfiltered says that Table's filter is not used: the link has one of its own.
+	Unfiltered bool
 	// Guard, if not nil, is on the interface already, because Disk.Link is an
 	// xdp.Link that gets its frames from it. Table was added to it, and Pulse is
 	// what Add gave. Attach takes it.
@@ -45,8 +47,10 @@ func (h *Hold) openGuard() error {
 	k := h.cfg.Kernel
 	h.help = guard.Tier{Filter: guard.Classic, Guard: guard.None, Why: k.Why}
 	if k.Table != nil {
-		h.help.Filter = guard.Tags
 		h.cfg.Disk.Tags = k.Table
+	}
+	if k.Table != nil && !k.Unfiltered {
+		h.help.Filter = guard.Tags
 	}
 	if k.Guard != nil {
 		h.help.Filter = guard.Steered
