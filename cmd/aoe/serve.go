@@ -2,21 +2,24 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
 
 	"github.com/spf13/cobra"
 
+	"aoe/cmd/internal/conf"
 	"aoe/cmd/internal/exit"
 	"aoe/cmd/internal/keep"
-	"aoe/cmd/internal/metrics"
+	"aoe/cmd/internal/rundir"
+	"aoe/cmd/internal/serving"
 	"aoe/cmd/internal/show"
 	"aoe/frame"
+	"aoe/frame/link"
 	"aoe/frame/link/ring"
 	"aoe/target"
-	"aoe/target/store"
 )
 
 // A serveConfig is the command line of aoe serve.
@@ -35,6 +38,7 @@ type serveConfig struct {
 	wireEdits       string
 	wildcardReplies int
 	metrics         string
+	config, name    string
 	verbose         bool
 }
 
@@ -47,7 +51,7 @@ type served struct {
 func newServe() *cobra.Command {
 	var c serveConfig
 	cmd := &cobra.Command{
-		Use:   "serve -i INTERFACE... ADDRESS PATH|URI [ADDRESS PATH|URI...]",
+		Use:   "serve [-i INTERFACE...] [--config FILE] [ADDRESS PATH|URI...]",
 		Short: "Serve files, block devices and NBD exports as AoE disks",
 		Long:  serveHelp, Example: serveExample,
 		Args: func(_ *cobra.Command, args []string) (err error) {
@@ -74,13 +78,15 @@ func newServe() *cobra.Command {
 	f.StringVar(&c.wireEdits, "wire-edits", "listed", "who may edit config string, mask and reserve list over the wire: none, listed on the mask, or any")
 	f.IntVar(&c.wildcardReplies, "discovery-replies", 0, fmt.Sprintf("answers a second to requests for every disk (default %d, negative: no limit)", target.DefaultWildcardReplies))
 	f.StringVar(&c.metrics, "metrics", "", "serve counters to Prometheus over HTTP at this address, localhost:9100/metrics")
+	f.StringVar(&c.config, "config", "", "file of disks and interfaces, read again on SIGHUP and by aoe target reload")
+	f.StringVar(&c.name, "name", "", "what aoe target calls this target (default target, target2, ...)")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log disks and links that come, change and go; failures are always logged")
 	return cmd
 }
 
 // parseServed reads the ADDRESS PATH pairs.
 func parseServed(args []string) ([]served, error) {
-	if len(args) == 0 || len(args)%2 != 0 {
+	if len(args)%2 != 0 {
 		return nil, exit.Usagef("want pairs of an address and a path, as in: e1.1 disk.img")
 	}
 	var all []served
@@ -92,6 +98,19 @@ func parseServed(args []string) ([]served, error) {
 		all = append(all, served{addr, args[i+1]})
 	}
 	return all, nil
+}
+
+// check refuses what cannot be meant.
+func (c serveConfig) check() error {
+	switch {
+	case len(c.disks) == 0 && c.config == "" && c.name == "":
+		return exit.Usagef("nothing to serve: want pairs of an address and a path, as in: e1.1 disk.img; or --config; or --name, to add disks later")
+	case len(c.interfaces) == 0 && c.config == "":
+		return exit.Usagef("no interface: say -i eth1")
+	case c.serial != "" && len(c.disks) > 1:
+		return exit.Usagef("--serial gives %d disks one serial number: initiators would take them for one", len(c.disks))
+	}
+	return nil
 }
 
 func (c serveConfig) target(log io.Writer) (target.Config, error) {
@@ -118,71 +137,47 @@ func (c serveConfig) target(log io.Writer) (target.Config, error) {
 
 // serve runs until ctx is done.
 func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) error {
-	mode, err := parseMode(c.mode)
-	if err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
-	if c.serial != "" && len(c.disks) > 1 {
-		return exit.Usagef("--serial gives %d disks one serial number: initiators would take them for one", len(c.disks))
-	}
-	if len(c.interfaces) == 0 {
-		return exit.Usagef("no interface: say -i eth1")
+	disks, err := c.conf()
+	if err != nil {
+		return err
 	}
 	cfg, err := c.target(stderr)
 	if err != nil {
 		return err
 	}
-	s, err := target.New(cfg)
-	if err != nil {
-		return err
+	var reload chan os.Signal
+	if c.config != "" && len(reloadSignals) > 0 {
+		reload = make(chan os.Signal, 1)
+		signal.Notify(reload, reloadSignals...)
+		defer signal.Stop(reload)
 	}
-	if err := errors.Join(c.addDisks(s, mode), c.addLinks(s)); err != nil {
-		return errors.Join(err, s.Close())
-	}
-	if err := printServed(stdout, s.Stats()); err != nil {
-		return errors.Join(err, s.Close())
-	}
-	if c.metrics == "" {
-		return s.Serve(ctx)
-	}
-	m, err := metrics.Listen(c.metrics, s.Stats)
-	if err != nil {
-		return errors.Join(err, s.Close())
-	}
-	if _, err := fmt.Fprintf(stdout, "metrics at http://%s/metrics\n", m.Addr); err != nil {
-		return errors.Join(err, m.Close(), s.Close())
-	}
-	return errors.Join(s.Serve(ctx), m.Close())
+	return serving.Run(ctx, serving.Config{
+		Target: cfg, Interfaces: c.interfaces, Disks: disks, File: c.config, Reload: reload,
+		OpenLink: func(name string, st target.Stats) (link.Link, error) {
+			return openSized(name, c.linkKind, receiveSlots(st))
+		},
+		Metrics: c.metrics, RunDir: rundir.Default(), Name: c.name,
+		Print: printServed, Out: stdout,
+	})
 }
 
-func (c serveConfig) addDisks(s *target.Server, mode target.Mode) error {
+// conf is what the command line says of its disks.
+func (c serveConfig) conf() ([]conf.Disk, error) {
+	mode, err := parseMode(c.mode)
+	if err != nil {
+		return nil, err
+	}
+	var all []conf.Disk
 	for _, d := range c.disks {
-		st, err := store.Open(store.Config{
-			Path: d.path, Offset: int64(c.offset), Length: int64(c.length),
-			ReadOnly: c.readOnly, Direct: mode == target.ModeDirect, Durable: mode != target.ModeFlush,
+		all = append(all, conf.Disk{
+			Addr: d.addr, Path: d.path, Mode: mode, ReadOnly: c.readOnly,
+			Offset: int64(c.offset), Length: int64(c.length), Serial: c.serial,
 		})
-		if err != nil {
-			return err
-		}
-		err = s.AddDisk(target.Disk{Addr: d.addr, Store: st, Mode: mode, ReadOnly: c.readOnly, Serial: c.serial})
-		if err != nil {
-			return errors.Join(err, st.Close())
-		}
 	}
-	return nil
-}
-
-func (c serveConfig) addLinks(s *target.Server) error {
-	for _, name := range c.interfaces {
-		l, err := openSized(name, c.linkKind, receiveSlots(s.Stats()))
-		if err != nil {
-			return err
-		}
-		if err := s.AddLink(l); err != nil {
-			return errors.Join(err, l.Close())
-		}
-	}
-	return nil
+	return all, nil
 }
 
 // mostSlots of a receive ring are 36 MiB at MTU 9000.

@@ -34,7 +34,7 @@ func TestServeSaysWhatIsWrong(t *testing.T) {
 		status exit.Status
 		want   string
 	}{
-		{"nothing", []string{"serve"}, exit.Usage, "want pairs of an address and a path"},
+		{"nothing", []string{"serve"}, exit.Usage, "nothing to serve: want pairs of an address and a path"},
 		{"no path", []string{"serve", "-i", "eth1", "e1.1"}, exit.Usage, "want pairs"},
 		{"no address", []string{"serve", "-i", "eth1", "disk.img", "e1.1"}, exit.Usage, "not an AoE address"},
 		{"a wildcard", []string{"serve", "-i", "eth1", "e*.1", img}, exit.Usage, "may be many disks"},

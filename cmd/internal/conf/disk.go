@@ -115,7 +115,7 @@ func (noStore) Info() store.Info { return store.Info{Direct: true} }
 func (d Disk) Open() (store.Store, error) {
 	return store.Open(store.Config{
 		Path: d.Path, Offset: d.Offset, ReadOnly: d.ReadOnly,
-		Direct: d.Mode == target.ModeDirect,
+		Direct: d.Mode == target.ModeDirect, Durable: d.Mode != target.ModeFlush,
 	})
 }
 

@@ -150,9 +150,16 @@ func (u undoing) run() error {
 	return errors.Join(errs...)
 }
 
-// beginLocked does what can be undone. Edits come last: undoing one would undo
-// what was edited by others in between.
+// beginLocked does what can be undone. Disks come before interfaces, whose receive
+// rings are made for them; edits come last, because undoing one would undo what
+// was edited by others in between.
 func (v *Inventory) beginLocked(ctx context.Context, p plan, undo *undoing) error {
+	for _, d := range p.fresh {
+		if err := v.addDiskLocked(d, File); err != nil {
+			return err
+		}
+		undo.add(func() error { return v.removeDiskLocked(ctx, d.Addr) })
+	}
 	for _, name := range p.deadLinks {
 		if err := v.removeInterfaceLocked(name); err != nil {
 			return err
@@ -166,12 +173,6 @@ func (v *Inventory) beginLocked(ctx context.Context, p plan, undo *undoing) erro
 			return err
 		}
 		undo.add(func() error { return v.removeInterfaceLocked(name) })
-	}
-	for _, d := range p.fresh {
-		if err := v.addDiskLocked(d, File); err != nil {
-			return err
-		}
-		undo.add(func() error { return v.removeDiskLocked(ctx, d.Addr) })
 	}
 	for _, step := range []func(from, to conf.Disk) error{v.alterLength, v.alterPermission, v.alterGiven} {
 		for _, c := range p.altered {
