@@ -27,6 +27,7 @@ type Process struct {
 	steps    Steps
 	realTime int    // threads that were made so
 	swept    uint64 // heapAllocated at the last collection
+	threads  int    // when last checked; 0: never
 }
 
 // Begin takes the step that has to come before all others: every thread of the
@@ -91,7 +92,23 @@ func (p *Process) checkThreads() (int, error) {
 	if len(without) > 0 {
 		return 0, fmt.Errorf("%d of %d threads have not got the flag: %v", len(without), len(threads), without)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.threads = len(threads)
 	return len(threads), nil
+}
+
+// ThreadsMade is how many more threads there are than when the process was sealed:
+// each took memory, and the runtime waited for it. It is not known without
+// IO_FLUSHER.
+func (p *Process) ThreadsMade() (n int, known bool) {
+	all, err := p.sys.threads()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil || p.threads == 0 {
+		return 0, false
+	}
+	return max(len(all)-p.threads, 0), true
 }
 
 // note records an outcome.

@@ -343,6 +343,31 @@ func TestAStepCanBeLeftOut(t *testing.T) {
 	}
 }
 
+// TestThreadsMade counts from the last check, and knows nothing before.
+func TestThreadsMade(t *testing.T) {
+	f := &fake{all: make([]thread, 12)}
+	for i := range f.all {
+		f.all[i].ioFlusher = true
+	}
+	p := &Process{sys: f}
+	if n, known := p.ThreadsMade(); n != 0 || known {
+		t.Errorf("before a check: %d, known %v", n, known)
+	}
+	if _, err := p.checkThreads(); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []int{0, 2} {
+		f.all = append(f.all, make([]thread, more)...)
+		if n, known := p.ThreadsMade(); n != more || !known {
+			t.Errorf("%d more: %d, known %v", more, n, known)
+		}
+	}
+	f.all = f.all[:3]
+	if n, _ := p.ThreadsMade(); n != 0 {
+		t.Errorf("when some have ended: %d", n)
+	}
+}
+
 // TestAStepOfSomebodyElse is printed like ours, and one that failed refuses if ours
 // would.
 func TestAStepOfSomebodyElse(t *testing.T) {
