@@ -72,8 +72,29 @@ func (w World) Survey() *Terrain {
 	return t
 }
 
+// Clocks is how often everything happens in every state of a terrain, worked
+// out once for many walks. It does not change, and may be shared.
+type Clocks struct {
+	t    *Terrain
+	sums [][]float64 // of each state: the rates of its hops, added up from the first on
+}
+
+// Clocks works out the rates.
+func (t *Terrain) Clocks(r Rates) *Clocks {
+	c := &Clocks{t: t, sums: make([][]float64, len(t.out))}
+	for i, hops := range t.out {
+		sum := 0.0
+		c.sums[i] = make([]float64, len(hops))
+		for j, h := range hops {
+			sum += h.share * r.of(h.event, t.World, t.graph.States[i])
+			c.sums[i][j] = sum
+		}
+	}
+	return c
+}
+
 // A Walker is somewhere in a terrain, at some time. It belongs to one goroutine.
-// The same generator and the same rates give the same walk.
+// The same generator and the same clocks give the same walk.
 type Walker struct {
 	t   *Terrain
 	rng *rand.Rand
@@ -91,43 +112,43 @@ func (t *Terrain) Walk(rng *rand.Rand) *Walker { return &Walker{t: t, rng: rng} 
 func (w *Walker) State() State { return w.t.graph.States[w.at] }
 
 // Dead reports whether nothing can be written any more.
-func (w *Walker) Dead() bool { return w.State().pending() > 0 && w.t.dist[w.at] < 0 }
+func (w *Walker) Dead() bool { return w.t.dist[w.at] < 0 && w.State().pending() > 0 }
 
 // Until walks until it is done, dead, or so much time has passed, and reports
-// whether it was done.
-func (w *Walker) Until(r Rates, duration float64, done func(State) bool) bool {
+// whether it was done. The clocks are the terrain's own.
+func (w *Walker) Until(c *Clocks, duration float64, done func(State) bool) bool {
+	if c.t != w.t {
+		panic("model: clocks of another terrain")
+	}
 	end := w.Time + duration
 	for {
 		switch {
 		case done(w.State()):
 			return true
-		case w.Dead() || !w.step(r, end):
+		case w.Dead() || !w.step(c, end):
 			return false
 		}
 	}
 }
 
 // step lets the first clock ring: one event, or the end of time.
-func (w *Walker) step(r Rates, end float64) bool {
-	s := w.State()
-	hops := w.t.out[w.at]
+func (w *Walker) step(c *Clocks, end float64) bool {
+	sums := c.sums[w.at]
 	total := 0.0
-	for _, h := range hops {
-		total += h.share * r.of(h.event, w.t.World, s)
+	if len(sums) > 0 {
+		total = sums[len(sums)-1]
 	}
-	if total == 0 {
-		w.Time = end
-		return false
+	if total > 0 {
+		w.Time += w.rng.ExpFloat64() / total
 	}
-	w.Time += w.rng.ExpFloat64() / total
-	if w.Time >= end {
+	if total == 0 || w.Time >= end {
 		w.Time = end
 		return false
 	}
 	x := w.rng.Float64() * total
-	for _, h := range hops {
-		x -= h.share * r.of(h.event, w.t.World, s)
-		if x < 0 {
+	for i, sum := range sums {
+		if x < sum {
+			h := w.t.out[w.at][i]
 			w.at = h.to
 			w.Steps++
 			if h.event == Completed {
@@ -136,5 +157,5 @@ func (w *Walker) step(r Rates, end float64) bool {
 			return true
 		}
 	}
-	return true // rounding left nothing to choose: the next clock will
+	return true // x was rounded up to the total: the next clock will ring
 }

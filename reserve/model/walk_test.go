@@ -15,11 +15,12 @@ func never(State) bool { return false }
 func TestWalksDieOnlyWhereTheSearchSays(t *testing.T) {
 	for _, p := range Lineage() {
 		terrain := testWorld(p, Retained).Survey()
+		clocks := terrain.Clocks(busy)
 		dead := 0
 		const seeds = 100
 		for seed := range uint64(seeds) {
 			w := terrain.Walk(rand.New(rand.NewPCG(seed, 1)))
-			w.Until(busy, 500, never)
+			w.Until(clocks, 500, never)
 			if w.Dead() {
 				dead++
 				continue
@@ -44,9 +45,10 @@ func TestBoundedSockets(t *testing.T) {
 			continue
 		}
 		terrain := w.Survey()
+		clocks := terrain.Clocks(busy)
 		for seed := range uint64(20) {
 			walk := terrain.Walk(rand.New(rand.NewPCG(seed, 2)))
-			walk.Until(busy, 500, never)
+			walk.Until(clocks, 500, never)
 			if walk.Dead() || walk.Completions < 10 {
 				t.Errorf("%s, seed %d: %d writes in %d steps", p.Name, seed, walk.Completions, walk.Steps)
 			}
@@ -58,10 +60,11 @@ func TestBoundedSockets(t *testing.T) {
 func TestWalkReplays(t *testing.T) {
 	p, _ := Find("ours-t3")
 	terrain := testWorld(p, Retained).Survey()
+	clocks := terrain.Clocks(busy)
 	trace := func(seed uint64) []State {
 		var states []State
 		w := terrain.Walk(rand.New(rand.NewPCG(seed, 1)))
-		w.Until(busy, 100, func(s State) bool { states = append(states, s); return false })
+		w.Until(clocks, 100, func(s State) bool { states = append(states, s); return false })
 		return states
 	}
 	a, b, c := trace(1), trace(1), trace(2)

@@ -110,6 +110,7 @@ func (w walked) until() string {
 // walkMany walks each seed until it is dead or its time is over.
 func walkMany(ctx context.Context, w model.World, rates model.Rates, o Options) (walked, error) {
 	terrain := w.Survey()
+	clocks := terrain.Clocks(rates)
 	var out walked
 	time := 0.0
 	for i := range o.Seeds {
@@ -117,7 +118,7 @@ func walkMany(ctx context.Context, w model.World, rates model.Rates, o Options) 
 			return out, err
 		}
 		walk := terrain.Walk(rand.New(rand.NewPCG(o.First+uint64(i), walkStream)))
-		walk.Until(rates, walkTime, func(model.State) bool { return false })
+		walk.Until(clocks, walkTime, func(model.State) bool { return false })
 		if walk.Dead() {
 			out.dead++
 			out.deadTime += walk.Time

@@ -109,14 +109,15 @@ func crowded(p model.Policy, stock int) (*model.Terrain, error) {
 // were given up.
 func timeWrites(ctx context.Context, t *model.Terrain, rates model.Rates, o Options) (times []float64, unfinished int, err error) {
 	stream := math.Float64bits(rates.Flood + 7*rates.Forge)
+	clocks := t.Clocks(rates)
 	for i := range o.Seeds {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
 		}
 		walk := t.Walk(rand.New(rand.NewPCG(o.First+uint64(i), stream)))
-		walk.Until(rates, 10, func(model.State) bool { return false })
+		walk.Until(clocks, 10, func(model.State) bool { return false })
 		begin, already := walk.Time, walk.Completions
-		if !walk.Until(rates, crowdedLimit, func(model.State) bool { return walk.Completions >= already+crowdedWrites }) {
+		if !walk.Until(clocks, crowdedLimit, func(model.State) bool { return walk.Completions >= already+crowdedWrites }) {
 			unfinished++
 		}
 		times = append(times, (walk.Time-begin)/crowdedWrites)

@@ -13,7 +13,7 @@ func forged() Experiment {
 		Setup: "The machine of E12 under ours at T3, without any other flood. Frames that look like ours until they are classified arrive at up to 1000 per round trip; " +
 			"the ring is guaranteed 1, 2, 4 or 8 frames.",
 		Hypothesis: "They never kill (I6). They slow us down once more arrive than are classified, 200 per round trip, and a larger guarantee moves that point.",
-		Criterion:  "No dead or stuck state for any ring. With 10 per round trip at most 1.2 times the time without; with 1000, a ring of 8 is faster than a ring of 1.",
+		Criterion:  "No dead or stuck state for any ring. With 10 per round trip at most 1.5 times the time without; with 1000, a ring of 8 is faster than a ring of 1.",
 		run:        runForged,
 	}
 }
@@ -51,7 +51,7 @@ func runForged(ctx context.Context, o Options) (Result, error) {
 			line.X, line.Y = append(line.X, forge+1), append(line.Y, median(times))
 			row = append(row, fmt.Sprintf("%.2f (%.2f)", median(times), times[len(times)-1]))
 		}
-		check(line.Y[1] <= 1.2*line.Y[0], "a ring of %d: %.2f round trips with none forged, %.2f with 10", stock, line.Y[0], line.Y[1])
+		check(line.Y[1] <= 1.5*line.Y[0], "a ring of %d: %.2f round trips with none forged, %.2f with 10", stock, line.Y[0], line.Y[1])
 		last[stock] = line.Y[len(line.Y)-1]
 		c.Lines, t.Rows = append(c.Lines, line), append(t.Rows, row)
 	}
