@@ -31,7 +31,13 @@ Ports are this host's, addresses the others'. Traffic returns by itself when
 memory is fine again; the program goes when aoe does, however it ends. Several
 disks on an interface share one guard, with the list of the first; foreign frames
 pass only while all of their processes say that memory is fine. --swap-safe
-includes --guard.`
+includes --guard.
+
+--link xdp lets that program steer the answers to the disk into an AF_XDP
+socket, before the kernel has allocated anything for them. One disk on an
+interface can have it. With --swap-safe, --via nbd-kernel uses it by itself: with
+the kernel's NBD client, answers that were received into the kernel's emergency
+memory reach no other socket.`
 
 // guardFlags are --guard, --guard-allow and --guard-low.
 func guardFlags(f *pflag.FlagSet, on *bool, allow *rulesFlag, low *sizeFlag) {
