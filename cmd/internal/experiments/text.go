@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"aoe/cmd/internal/show"
 )
 
 // lineWidth is where paragraphs are broken.
@@ -21,7 +23,9 @@ func Print(to io.Writer, e Experiment, r Result) error {
 	}
 	for _, t := range r.Tables {
 		fmt.Fprintf(&b, "\n%s\n\n", t.Title)
-		t.print(&b)
+		if err := t.print(&b); err != nil {
+			return err
+		}
 	}
 	for _, s := range r.Stories {
 		fmt.Fprintf(&b, "\n%s", s)
@@ -56,27 +60,19 @@ func wrap(b *strings.Builder, text, indent string) {
 }
 
 // print writes the table in columns that line up: numbers to the right.
-func (t Table) print(b *strings.Builder) {
-	widths := make([]int, len(t.Columns))
-	rows := append([][]string{t.Columns}, t.Rows...)
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+func (t Table) print(to io.Writer) error {
+	columns := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		if t.numeric(i) {
+			c = ">" + c
 		}
+		columns[i] = c
 	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if t.numeric(i) {
-				line.WriteString(pad + cell)
-			} else {
-				line.WriteString(cell + pad)
-			}
-			line.WriteString("  ")
-		}
-		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	table := show.NewTable(columns...)
+	for _, row := range t.Rows {
+		table.Row(row...)
 	}
+	return table.Print(to)
 }
 
 // numeric reports whether every cell of a column begins like a number.
