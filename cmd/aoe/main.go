@@ -99,7 +99,7 @@ EXIT STATUS
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServe(), newAttach(), newDetach(), newDiscover(), newStat(), newPing(), newBench(), newLab(), newLabWorker(), newVersion(),
-		newCfg(), newMask(), newReserve(), newRelease(), newIdentify(), newFlush(), newRevalidate(), newCopy(),
+		newTarget(), newCfg(), newMask(), newReserve(), newRelease(), newIdentify(), newFlush(), newRevalidate(), newCopy(),
 	)
 	usageErrors(root)
 	return root
