@@ -29,6 +29,10 @@ type modelDisk struct {
 	identify []byte
 	readOnly bool
 	settled  bool // not to be edited over the wire
+
+	active  map[string]bool   // requests that were not answered yet, if any are left so
+	said    map[sender]string // the latest write of each
+	reusers []frame.MAC
 }
 
 // answers is what the server answers to f, in the order of addresses.
@@ -132,7 +136,11 @@ func (q *asked) ata() []byte {
 			return q.registers(0x41, 0x04, f[26])
 		case lba+uint64(count) > uint64(len(d.data)/512):
 			return q.registers(0x41, 0x10, f[26])
-		case writing:
+		}
+		if a, again := q.again(writing, 512*count); again {
+			return a
+		}
+		if writing {
 			copy(d.data[512*lba:], data[:512*count])
 			return q.registers(0x40, 0, 0)
 		}
@@ -140,6 +148,9 @@ func (q *asked) ata() []byte {
 	case 0xe7, 0xea:
 		if q.group {
 			return q.refuse(12, 2)
+		}
+		if a, again := q.again(false, 0); again {
+			return a
 		}
 		return q.registers(0x40, 0, 0)
 	case 0x06:
@@ -150,6 +161,42 @@ func (q *asked) ata() []byte {
 		return q.registers(0x40, 0, 0xff)
 	}
 	return q.registers(0x41, 0x04, f[26])
+}
+
+// A sender is who says something, and under which tag.
+type sender struct {
+	mac frame.MAC
+	tag [4]byte
+}
+
+// again tells whether this is a copy, and what is answered to that. One of a
+// request under way is answered with that one (H2). One of a write that was
+// answered is not carried out again (H1), unless its sender is known to use tags
+// again (H4).
+func (q *asked) again(writing bool, n int) (answer []byte, copied bool) {
+	d, whole, what := q.d, string(q.f), string(q.f[6:36])
+	if d.active[whole] {
+		return nil, true
+	}
+	if writing {
+		what = string(q.f[6 : 36+n])
+		if d.said == nil {
+			d.said = map[sender]string{}
+		}
+		from := sender{q.src, [4]byte(q.f[20:24])}
+		before, reused := d.said[from], slices.Contains(d.reusers, q.src)
+		switch {
+		case before == what && !reused:
+			return q.registers(0x40, 0, 0), true
+		case before != "" && before != what && !reused:
+			d.reusers = append(d.reusers, q.src)
+		}
+		d.said[from] = what
+	}
+	if d.active != nil {
+		d.active[whole] = true
+	}
+	return nil, false
 }
 
 // registers is the answer of the disk itself.
@@ -175,6 +222,11 @@ func (q *asked) trim(count int, data []byte) []byte {
 	}
 	ranges := data[:512*count]
 	for pass := range 2 {
+		if pass == 1 {
+			if a, again := q.again(true, len(ranges)); again {
+				return a
+			}
+		}
 		for i := 0; i < len(ranges); i += 8 {
 			v := binary.LittleEndian.Uint64(ranges[i:])
 			from, n := v&(1<<48-1), v>>48
