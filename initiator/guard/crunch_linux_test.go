@@ -407,6 +407,28 @@ func TestSecondDiskGoesOnWithARing(t *testing.T) {
 	}
 }
 
+// TestH19SteeredDiskFollowsItsInterface: the interface is made anew, with neither
+// program nor sockets. The link opens new sockets, the guard attaches its program
+// again, and the disk goes on, in crunch as well.
+func TestH19SteeredDiskFollowsItsInterface(t *testing.T) {
+	w := newWire(t)
+	g := on(t, w.pair.A, func() (guarded, error) { return openGuarded(guard.Config{Interface: "eth0"}, true) })
+	work(t, g.disk, 160)
+	if err := w.pair.Recreate(); err != nil {
+		t.Fatal(err)
+	}
+	if w.attached() {
+		t.Fatal("a new interface has a program already")
+	}
+	w.in(w.pair.A, func() error { return g.guard.Tend(true) })
+	g.guard.SetPressure(true)
+	before := g.guard.Stats().Answers
+	work(t, g.disk, 160)
+	if got := g.guard.Stats().Answers - before; got < 160 {
+		t.Errorf("%d answers passed the guard since", got)
+	}
+}
+
 // TestGuardWhenTheInitiatorStops: when its process is stopped, the guard drops
 // foreign frames by itself; when it goes on, they arrive again; when it is
 // killed, nothing stays behind.

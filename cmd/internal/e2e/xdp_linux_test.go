@@ -29,6 +29,10 @@ func TestLinkXDP(t *testing.T) {
 		}
 		wantStatus(t, host, 1, "another program receives there", "attach", "-i", eth, "--link", "xdp", "--via", "nbd", "e1.2")
 		wantStatus(t, host, 1, "another program receives there", "ping", "-i", eth, "--link", "xdp", "-c", "1", "e1.2")
+		// Whoever comes after one that was killed finds its queue free.
+		first.kill(t)
+		first = start(t, host, binary, "attach", "-i", eth, "--link", "xdp", "--via", "nbd", "--socket", socket, how.flag, "e1.1")
+		first.waitFor(t, "(?m)^("+socket+")$")
 		first.stop(t)
 		if out := mustRun(t, host, "ip", "link", "show", eth); strings.Contains(out, "xdp") {
 			t.Errorf("%s: a program was left: %s", how.flag, out)
