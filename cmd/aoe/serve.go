@@ -29,6 +29,8 @@ type serveConfig struct {
 	disks      []served
 
 	readOnly        bool
+	snapshot        bool
+	snapshotFile    string
 	offset, length  sizeFlag
 	mode            string
 	serial          string
@@ -68,6 +70,8 @@ func newServe() *cobra.Command {
 	interfacesFlag(f, &c.interfaces)
 	linkFlag(f, &c.linkKind)
 	f.BoolVarP(&c.readOnly, "read-only", "r", false, "refuse writes")
+	f.BoolVar(&c.snapshot, "snapshot", false, "only read the path, and write to a private layer over it that is gone when serve ends")
+	f.StringVar(&c.snapshotFile, "snapshot-file", "", "only read the path, and write to the layer in this file, which is made if it is not there")
 	f.VarP(&c.offset, "offset", "o", "bytes at the start of the file that are not served")
 	f.VarP(&c.length, "length", "l", "bytes to serve (default all behind the offset)")
 	f.StringVar(&c.mode, "mode", "sync", "what an answered write is worth: sync (it is on stable storage), flush (it will be after the next FLUSH) or direct (sync, past the page cache)")
@@ -107,6 +111,8 @@ func (c serveConfig) check() error {
 		return exit.Usagef("nothing to serve: want pairs of an address and a path, as in: e1.1 disk.img; or --config; or --name, to add disks later")
 	case len(c.interfaces) == 0 && c.config == "":
 		return exit.Usagef("no interface: say -i eth1")
+	case c.snapshotFile != "" && len(c.disks) > 1:
+		return exit.Usagef("--snapshot-file is for one disk: %d were given", len(c.disks))
 	case c.serial != "" && len(c.disks) > 1:
 		return exit.Usagef("--serial gives %d disks one serial number: initiators would take them for one", len(c.disks))
 	}
@@ -175,6 +181,7 @@ func (c serveConfig) conf() ([]conf.Disk, error) {
 		all = append(all, conf.Disk{
 			Addr: d.addr, Path: d.path, Mode: mode, ReadOnly: c.readOnly,
 			Offset: int64(c.offset), Length: int64(c.length), Serial: c.serial,
+			Snapshot: c.snapshot, SnapshotFile: c.snapshotFile,
 		})
 	}
 	return all, nil

@@ -17,6 +17,15 @@ goes past the page cache (O_DIRECT); it takes a file system that can, and whole
 blocks of the device. When a sync fails, nobody knows which writes were lost: the
 disk then refuses writes until it is served anew.
 
+An NBD server that goes away may come back: requests wait for it half a minute, and
+what was not answered is repeated. What was answered is safe in mode sync, if the
+server knows FUA, as qemu-nbd and nbdkit do. Ceph is served through qemu-nbd.
+
+With --snapshot the path is only read, also a device or URI, by many at once; what
+is written goes to a sparse temporary file ($TMPDIR) and is gone when serve ends.
+With --snapshot-file it is kept, for the next time it is served on the same path,
+which must not change meanwhile.
+
 A file may be sparse, and a TRIM punches a hole into it. A file that is served for
 writing is locked against being served twice. --offset, --length, --read-only,
 --mode and --serial apply to all disks of the command line.
@@ -42,6 +51,9 @@ const serveExample = `  # A file on one interface
   # Whatever qemu-nbd can open: a qcow2 file, a Ceph image
   qemu-nbd --socket /run/e1.4 --persistent --cache=none rbd:pool/image &
   aoe serve -i eth1 e1.4 'nbd+unix:///?socket=/run/e1.4'
+
+  # A golden image that every lab may write to
+  aoe serve -i eth1 --snapshot e1.5 golden.img
 
   # A partition-like window of a device, for reading only
   aoe serve -i eth1 --read-only --offset 1M --length 512M e1.3 /dev/sdc`

@@ -27,6 +27,8 @@ of a line of the file of aoe serve --config:
 
   mode=sync|flush|direct   what an answered write is worth
   read-only                refuse writes
+  snapshot                 write to a private layer that is gone with the disk
+  snapshot-file=FILE       write to the layer in this file
   offset=SIZE length=SIZE  what of the file is served
   serial=TEXT              what IDENTIFY tells
   buffers=N                the buffer count to advertise

@@ -21,8 +21,10 @@ type Disk struct {
 	Path         string           `json:"path"` // of a file or device, or a URI
 	Mode         target.Mode      `json:"mode"`
 	ReadOnly     bool             `json:"readOnly,omitempty"`
-	Offset       int64            `json:"offset,omitempty"` // bytes
-	Length       int64            `json:"length,omitempty"` // bytes
+	Snapshot     bool             `json:"snapshot,omitempty"`     // write to a layer that is gone with the process
+	SnapshotFile string           `json:"snapshotFile,omitempty"` // write to this layer
+	Offset       int64            `json:"offset,omitempty"`       // bytes
+	Length       int64            `json:"length,omitempty"`       // bytes
 	Serial       string           `json:"serial,omitempty"`
 	Buffers      int              `json:"buffers,omitempty"`
 	WireEdits    target.WireEdits `json:"wireEdits,omitzero"`
@@ -37,6 +39,8 @@ type Disk struct {
 var options = map[string]func(d *Disk, value string) error{
 	"mode":          func(d *Disk, v string) (err error) { d.Mode, err = target.ParseMode(v); return err },
 	"read-only":     func(d *Disk, v string) (err error) { d.ReadOnly, err = yes(v); return err },
+	"snapshot":      func(d *Disk, v string) (err error) { d.Snapshot, err = yes(v); return err },
+	"snapshot-file": func(d *Disk, v string) error { d.SnapshotFile = v; return nil },
 	"offset":        func(d *Disk, v string) (err error) { d.Offset, err = wholeSectors(v); return err },
 	"length":        func(d *Disk, v string) (err error) { d.Length, err = wholeSectors(v); return err },
 	"serial":        func(d *Disk, v string) error { d.Serial = v; return nil },
@@ -47,7 +51,7 @@ var options = map[string]func(d *Disk, value string) error{
 }
 
 // ofOneDisk are those that cannot be a default.
-var ofOneDisk = map[string]bool{"serial": true, "config-string": true, "offset": true, "length": true}
+var ofOneDisk = map[string]bool{"serial": true, "config-string": true, "offset": true, "length": true, "snapshot-file": true}
 
 // ParseDisk reads the words of a disk: address, path, options. A path that is not
 // absolute begins at dir.
@@ -56,8 +60,16 @@ func ParseDisk(words []string, dir string) (Disk, error) {
 	if err != nil {
 		return Disk{}, err
 	}
-	d.Path = absolute(dir, d.Path)
+	d.from(dir)
 	return d, nil
+}
+
+// from has paths that are not absolute begin at dir.
+func (d *Disk) from(dir string) {
+	d.Path = absolute(dir, d.Path)
+	if d.SnapshotFile != "" {
+		d.SnapshotFile = absolute(dir, d.SnapshotFile)
+	}
 }
 
 func parseDisk(defaults, words []string) (d Disk, err error) {
@@ -93,7 +105,7 @@ func (d *Disk) option(word string) error {
 		slices.Sort(names)
 		return fmt.Errorf("%q: there is no such option: want some of %s", word, strings.Join(names, ", "))
 	}
-	if !has && name != "read-only" {
+	if !has && name != "read-only" && name != "snapshot" {
 		return fmt.Errorf("%s without a value: want %s=...", name, name)
 	}
 	if err := read(d, value); err != nil {
@@ -116,6 +128,7 @@ func (d Disk) Open() (store.Store, error) {
 	return store.Open(store.Config{
 		Path: d.Path, Offset: d.Offset, ReadOnly: d.ReadOnly,
 		Direct: d.Mode == target.ModeDirect, Durable: d.Mode != target.ModeFlush,
+		Snapshot: d.Snapshot, Changes: d.SnapshotFile,
 	})
 }
 

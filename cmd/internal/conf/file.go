@@ -118,7 +118,7 @@ func (p *parser) readDisk(words []string) error {
 		return fmt.Errorf("%s is on line %d already: a disk has an address of its own", d.Addr, first)
 	}
 	p.disks[d.Addr] = p.line
-	d.Path = absolute(p.dir, d.Path)
+	d.from(p.dir)
 	d.line = p.line
 	p.file.Disks = append(p.file.Disks, d)
 	return nil
