@@ -23,6 +23,8 @@ type Recipe struct {
 	// Flood is the number of foreign frames a second, from when swap is on. Zero
 	// means none, negative as many as go.
 	Flood int
+	// Forged is the number of forged answers a second, as Flood.
+	Forged int
 	// UnreadBytes is the room of a socket that takes them. Zero means that there
 	// is none. With Read they are read: the control.
 	UnreadBytes int

@@ -95,7 +95,7 @@ func TestFloodRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		f := &flood{}
+		f := &flood{make: foreignFrame}
 		err := f.run(ctx, 5000, func(frames [][]byte) (int, error) {
 			for _, b := range frames {
 				if len(b) != 1000 || b[12] != lab.ForeignEtherType>>8 || b[13] != lab.ForeignEtherType&0xff {
@@ -112,7 +112,7 @@ func TestFloodRate(t *testing.T) {
 
 func TestFloodTellsErrors(t *testing.T) {
 	broken := errors.New("broken")
-	if err := (&flood{}).run(t.Context(), -1, func([][]byte) (int, error) { return 0, broken }); !errors.Is(err, broken) {
+	if err := (&flood{make: foreignFrame}).run(t.Context(), -1, func([][]byte) (int, error) { return 0, broken }); !errors.Is(err, broken) {
 		t.Errorf("a flood that cannot send returns %v", err)
 	}
 }
@@ -130,7 +130,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Linux 6.12.1, ublk initiator", "flood as fast as it goes, socket of 48M that nobody reads",
-		"  1  survived  1m1s  the end      1 234      5 678        9              0           2s     7 of 152\n",
+		"  1  survived  1m1s  the end      1 234      5 678        9       0              0           2s     7 of 152\n",
 		"Run 2, hung (log: /x.log)\n  - because\n", "1 of 2 survived.\n",
 	} {
 		if !strings.Contains(b.String(), want) {
