@@ -41,8 +41,9 @@
 // # Sending
 //
 // Sending goes through a packet socket, as that of package ring. The transmit ring
-// of AF_XDP takes no less memory: copying from it allocates a socket buffer for
-// each frame too.
+// of AF_XDP does not do without the kernel's memory either: unless it is
+// zero-copy, each frame is given a socket buffer. Some drivers, virtio_net among
+// them, would save the pages behind it.
 //
 // # Changes
 //
