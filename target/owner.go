@@ -16,7 +16,12 @@ import (
 // none.
 
 // ErrNoDisk means that no disk has the address. It is an os.ErrNotExist.
-var ErrNoDisk = fmt.Errorf("no such disk is served: %w", os.ErrNotExist)
+var ErrNoDisk error = noDisk{}
+
+type noDisk struct{}
+
+func (noDisk) Error() string        { return "no such disk is served" }
+func (noDisk) Is(target error) bool { return target == os.ErrNotExist }
 
 // Why an edit is refused.
 var (

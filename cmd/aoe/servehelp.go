@@ -17,9 +17,9 @@ goes past the page cache (O_DIRECT); it takes a file system that can, and whole
 blocks of the device. When a sync fails, nobody knows which writes were lost: the
 disk then refuses writes until it is served anew.
 
-An NBD server that goes away may come back: requests wait for it half a minute, and
-what was not answered is repeated. What was answered is safe in mode sync, if the
-server knows FUA, as qemu-nbd and nbdkit do. Ceph is served through qemu-nbd.
+An NBD server that goes away may come back: requests wait for it half a minute,
+and what was not answered is repeated. What was answered is safe in mode sync, if
+the server knows FUA, as qemu-nbd and nbdkit do. Ceph is served through qemu-nbd.
 
 With --snapshot the path is only read, also a device or URI, by many at once; what
 is written goes to a sparse temporary file ($TMPDIR) and is gone when serve ends.
@@ -36,6 +36,20 @@ list can be edited over the wire by whose MAC is on the disk's mask (and by nobo
 while that is empty), by nobody (--wire-edits none) or by anybody (any). --state
 keeps what was edited through a restart.
 
+--config names a file with an interface or a disk a line, in the words of the
+command line:
+
+  interface eth1 eth2
+  default buffers=128 wire-edits=none       # for the disks below
+  disk e1.1 /srv/one.img
+  disk e1.2 /dev/sdb read-only mask=02:00:00:00:00:0a,02:00:00:00:00:0b
+  disk e1.3 "/srv/with a space.img" mode=flush offset=1M length=512M
+
+On SIGHUP it is read again: what is the same is not disturbed, and a mistake
+changes nothing. The options are those that aoe target add --help lists. A mask or
+config string of the file gives way to what was set later, until the file says
+something else than before. aoe target looks at, and changes, what is served.
+
 EXIT STATUS
   0  ended by a signal, everything answered and synced
   1  something failed
@@ -51,6 +65,10 @@ const serveExample = `  # A file on one interface
   # Whatever qemu-nbd can open: a qcow2 file, a Ceph image
   qemu-nbd --socket /run/e1.4 --persistent --cache=none rbd:pool/image &
   aoe serve -i eth1 e1.4 'nbd+unix:///?socket=/run/e1.4'
+
+  # As a service does it, with a file, and settings that outlive it
+  aoe serve --config /etc/aoe/target.conf --state /var/lib/aoe --name main
+  aoe target list
 
   # A golden image that every lab may write to
   aoe serve -i eth1 --snapshot e1.5 golden.img

@@ -226,11 +226,15 @@ func (o *aTarget) targets(ctx context.Context) ([]control.Status, error) {
 }
 
 func printTargets(w io.Writer, all []control.Status) error {
-	t := show.NewTable("", ">", ">", "", "", "")
+	header := []string{">", ">", "", "", ""}
+	if len(all) > 1 {
+		header = append([]string{""}, header...)
+	}
+	t := show.NewTable(header...)
 	for _, st := range all {
-		name := ""
+		var name []string
 		if len(all) > 1 {
-			name = st.Name
+			name = []string{st.Name}
 		}
 		var links []string
 		up := false
@@ -239,7 +243,7 @@ func printTargets(w io.Writer, all []control.Status) error {
 			up = up || l.Up && l.Ended == ""
 		}
 		for _, d := range st.Stats.Disks {
-			t.Row(name, d.Addr.String(), show.Gigabytes(int64(d.Sectors)*frame.SectorSize), strings.Join(links, ","), state(d, up), d.Name)
+			t.Row(append(name, d.Addr.String(), show.Gigabytes(int64(d.Sectors)*frame.SectorSize), strings.Join(links, ","), state(d, up), d.Name)...)
 		}
 	}
 	return t.Print(w)

@@ -96,12 +96,21 @@ func (v *Inventory) AddDisk(d conf.Disk, from Origin) error {
 	return v.addDiskLocked(d, from)
 }
 
+// A takenError is an os.ErrExist.
+type takenError struct {
+	addr frame.Addr
+	by   string
+}
+
+func (e takenError) Error() string        { return fmt.Sprintf("%s is served already, from %s", e.addr, e.by) }
+func (e takenError) Is(target error) bool { return target == os.ErrExist }
+
 func (v *Inventory) addDiskLocked(d conf.Disk, from Origin) error {
 	if err := d.Validate(); err != nil {
 		return err
 	}
 	if e, ok := v.entry(d.Addr); ok {
-		return fmt.Errorf("%s is served already, from %s: %w", d.Addr, e.Path, os.ErrExist)
+		return takenError{d.Addr, e.Path}
 	}
 	st, err := d.Open()
 	if err != nil {
