@@ -2,12 +2,9 @@ package experiments
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -106,28 +103,6 @@ func matrix(ctx context.Context) ([]Fate, error) {
 		}
 	}
 	return fates, nil
-}
-
-//go:embed report.html
-var page string
-
-// HTML writes the report as one page that needs nothing else.
-func (r Report) HTML(to io.Writer) error {
-	t, err := template.New("report").Funcs(template.FuncMap{
-		"svg": func(c Chart) (template.HTML, error) {
-			svg, err := c.SVG()
-			// The picture is drawn by us from our own numbers and names.
-			return template.HTML(svg), err
-		},
-		"lower":   strings.ToLower,
-		"long":    func(t Table) bool { return len(t.Rows) > 14 },
-		"numeric": func(t Table, i int) bool { return t.numeric(i) },
-		"badge":   func(v Verdict) string { return map[Verdict]string{Holds: "good", Partly: "part", Fails: "bad"}[v] },
-	}).Parse(page)
-	if err != nil {
-		return err
-	}
-	return t.Execute(to, r)
 }
 
 // Write puts the report into a directory, which is made if it is not there: as
