@@ -340,7 +340,10 @@ func TestASteererIsTold(t *testing.T) {
 		t.Errorf("told of queues %v", s.queues)
 	}
 	failure := errors.New("no room")
-	err := pair.B.Do(func() error { _, err := Open(Config{Interface: pair.B.Interface, Steer: &told{err: failure}}); return err })
+	err := pair.B.Do(func() error {
+		_, err := Open(Config{Interface: pair.B.Interface, Steer: &told{err: failure}})
+		return err
+	})
 	if !errors.Is(err, failure) {
 		t.Errorf("a steerer that fails: %v", err)
 	}
