@@ -174,6 +174,15 @@ func TestLinuxDriverMatrix(t *testing.T) {
 	}
 }
 
+// TestKernelScript: the guest's shell can read it, whether or not it is run.
+func TestKernelScript(t *testing.T) {
+	check := exec.Command("sh", "-n")
+	check.Stdin = strings.NewReader(kernelScript)
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 var checked = regexp.MustCompile(`checked \d+ bytes at \d+ of \S+, worst request (\d+) ms`)
 
 // worstRequest is the longest that a request of the last check took.
