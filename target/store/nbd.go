@@ -83,16 +83,18 @@ type NBD struct {
 	closing chan struct{}
 	ended   chan struct{} // run has ended
 
-	mu      sync.Mutex
-	slots   []nbdSlot
-	queue   []*nbdSlot // to be sent, in this order
-	seq     uint64     // of the latest request
-	up      bool       // connected
-	changed uint64     // changes answered, but not durable by themselves
-	stable  uint64     // of those, how many are durable
-	lost    bool       // some were lost, and nobody was told
-	old     bool       // another process may have left changes to be flushed
-	stats   NBDStats
+	mu       sync.Mutex
+	slots    []nbdSlot
+	queue    []*nbdSlot // to be sent, in this order
+	seq      uint64     // of the latest request
+	up       bool       // connected
+	why      error      // why not
+	answered uint64     // requests
+	changed  uint64     // changes answered, but not durable by themselves
+	stable   uint64     // of those, how many are durable
+	lost     bool       // some were lost, and nobody was told
+	old      bool       // another process may have left changes to be flushed
+	stats    NBDStats
 }
 
 // NBDStats counts since the store was opened.
@@ -197,8 +199,16 @@ func (n *NBD) Stats() NBDStats {
 }
 
 // Size is that of the latest connection: the protocol has no way to tell of a
-// change meanwhile.
-func (n *NBD) Size() (int64, error) { return n.size.Load(), nil }
+// change meanwhile. While there is none it fails, which is how a target finds
+// out, and tells.
+func (n *NBD) Size() (int64, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.up {
+		return 0, fmt.Errorf("store: %s: the NBD server is away, requests wait for it: %w", n.cfg.URI, n.why)
+	}
+	return n.size.Load(), nil
+}
 
 // Info implements Store. It is what the first connection told: one that tells
 // of less is not accepted.

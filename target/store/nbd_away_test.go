@@ -239,3 +239,26 @@ func TestNBDRefusesALesserServer(t *testing.T) {
 		}
 	}
 }
+
+// A server that lets us in and then says that it is shutting down has not done
+// what it was asked: it is asked again, ever more slowly, until patience ends.
+func TestNBDShuttingDown(t *testing.T) {
+	v, uri := newNBDServer(t, "unix", store.Memory(1<<20))
+	n := openNBD(t, store.NBDConfig{URI: uri, Patience: 3 * time.Second})
+	const eSHUTDOWN = 108
+	v.set(func() { v.refuse = eSHUTDOWN })
+	if _, err := n.WriteAt(make([]byte, 512), 0); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("WriteAt: %v, want os.ErrDeadlineExceeded", err)
+	}
+	// Pauses of 50, 100, 200, 400, 800 and 1600 ms.
+	if st := n.Stats(); st.Connections < 2 || st.Connections > 8 {
+		t.Errorf("%d connections in three seconds", st.Connections)
+	}
+	v.set(func() { v.refuse = 0 })
+	began := time.Now()
+	for _, err := n.WriteAt(make([]byte, 512), 0); err != nil; _, err = n.WriteAt(make([]byte, 512), 0) {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("the server is back, and: %v", err)
+		}
+	}
+}

@@ -26,18 +26,27 @@ const (
 // run keeps a connection until the store is closed.
 func (n *NBD) run(conn net.Conn) {
 	defer close(n.ended)
+	again := time.Duration(0) // before the next connection
 	for {
+		answers := n.answers()
 		err := n.talk(conn)
-		changing := n.broke()
+		changing := n.broke(err)
+		// A server that lets us in only to break off again, as one does that is
+		// shutting down, or locked out of what it serves, is given time.
+		if n.answers() != answers {
+			again = 0
+		} else {
+			again = min(max(2*again, firstBackOff), lastBackOff)
+		}
 		// A server that closed the connection, or is gone, has no more of it
 		// in hand. Of one that cannot be reached, or that was left, nobody
 		// knows: a write that it carries out late must not undo a later one.
-		wait := time.Duration(0)
+		wait := again
 		if changing && !closedByServer(err) {
-			wait = n.cfg.Fence
+			wait = max(wait, n.cfg.Fence)
 		}
 		var e nbdExport
-		if conn, e = n.reconnect(wait, err); conn == nil {
+		if conn, e = n.reconnect(wait); conn == nil {
 			n.abandon()
 			return
 		}
@@ -53,7 +62,7 @@ func closedByServer(err error) bool {
 
 // reconnect waits, and then tries until there is a connection. It returns nil
 // when the store is closed.
-func (n *NBD) reconnect(wait time.Duration, last error) (net.Conn, nbdExport) {
+func (n *NBD) reconnect(wait time.Duration) (net.Conn, nbdExport) {
 	type attempt struct {
 		conn net.Conn
 		e    nbdExport
@@ -61,7 +70,7 @@ func (n *NBD) reconnect(wait time.Duration, last error) (net.Conn, nbdExport) {
 	}
 	tick := time.NewTicker(expiryTick)
 	defer tick.Stop()
-	pause := time.NewTimer(max(wait, 0))
+	pause := time.NewTimer(wait)
 	defer pause.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -77,7 +86,7 @@ func (n *NBD) reconnect(wait time.Duration, last error) (net.Conn, nbdExport) {
 			}
 			return nil, nbdExport{}
 		case <-tick.C:
-			n.expire(last)
+			n.expire()
 		case <-pause.C:
 			dialing = true
 			go func() { // ends at connectTimeout at the latest
@@ -90,7 +99,7 @@ func (n *NBD) reconnect(wait time.Duration, last error) (net.Conn, nbdExport) {
 			if dialing = false; a.err == nil {
 				return a.conn, a.e
 			}
-			last = a.err
+			n.away(a.err)
 			pause.Reset(backOff)
 			backOff = min(2*backOff, lastBackOff)
 		}
@@ -250,7 +259,7 @@ func (c *nbdConn) receive() error {
 		if err != nil {
 			return err
 		}
-		s, err := c.n.answered(cookie)
+		s, err := c.n.find(cookie)
 		switch {
 		case err != nil:
 			return err

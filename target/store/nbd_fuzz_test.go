@@ -140,7 +140,7 @@ func FuzzNBDReplies(f *testing.F) {
 		if err := n.talk(ours); err == nil || errors.Is(err, net.ErrClosed) {
 			t.Errorf("talk ended with %v", err)
 		}
-		n.broke()
+		n.broke(io.EOF)
 		for i := range n.slots {
 			s := &n.slots[i]
 			done := len(s.done) == 1

@@ -118,9 +118,9 @@ func (n *NBD) take(batch []*nbdSlot) []*nbdSlot {
 	return batch
 }
 
-// answered is the request that the cookie of a reply belongs to. It remains the
+// find is the request that the cookie of a reply belongs to. It remains the
 // connection's until complete.
-func (n *NBD) answered(cookie uint64) (*nbdSlot, error) {
+func (n *NBD) find(cookie uint64) (*nbdSlot, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	index := cookie & (1<<32 - 1)
@@ -146,17 +146,25 @@ func (n *NBD) complete(s *nbdSlot, err error) {
 		n.changed++ // also if it failed: some part may be written
 	}
 	s.state = nbdIdle
+	n.answered++
 	n.mu.Unlock()
 	s.done <- err
+}
+
+// answers is how many requests were answered so far.
+func (n *NBD) answers() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.answered
 }
 
 // broke makes of what was sent, and not answered, what is to be sent, once the
 // connection's goroutines have ended. It reports whether the server may still
 // have changes in hand.
-func (n *NBD) broke() (changing bool) {
+func (n *NBD) broke(why error) (changing bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.up = false
+	n.up, n.why = false, why
 	if n.changed > n.stable {
 		n.lost, n.stable = true, n.changed
 	}
@@ -198,9 +206,15 @@ func (n *NBD) sweepLocked(why func(*nbdSlot) error) {
 	})
 }
 
-// expire fails what has waited for the server long enough. last is why it could
-// not be reached.
-func (n *NBD) expire(last error) {
+// away notes why the server cannot be reached.
+func (n *NBD) away(why error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.why = why
+}
+
+// expire fails what has waited for the server long enough.
+func (n *NBD) expire() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
@@ -209,7 +223,7 @@ func (n *NBD) expire(last error) {
 			return nil
 		}
 		n.stats.Expired++
-		return fmt.Errorf("store: %s: away for %v: %w (%w)", n.cfg.URI, n.cfg.Patience, os.ErrDeadlineExceeded, last)
+		return fmt.Errorf("store: %s: away for %v: %w (%w)", n.cfg.URI, n.cfg.Patience, os.ErrDeadlineExceeded, n.why)
 	})
 }
 

@@ -194,6 +194,9 @@ func TestNBDPatienceEnds(t *testing.T) {
 	if d := time.Since(began); d < 200*time.Millisecond {
 		t.Errorf("gave up after %v", d)
 	}
+	if _, err := n.Size(); err == nil || !strings.Contains(err.Error(), "away") {
+		t.Errorf("Size: %v, want that the server is away", err)
+	}
 	v.set(func() { v.flags = srvAll })
 	for _, err := n.ReadAt(make([]byte, 512), 0); err != nil; _, err = n.ReadAt(make([]byte, 512), 0) {
 		if time.Since(began) > time.Minute {

@@ -39,7 +39,8 @@ type nbdServer struct {
 	// without an answer. It is called with the connection and may send on it.
 	hook    func(c net.Conn, r seenRequest) bool
 	record  bool
-	hold    int // answers that are kept back until there are so many, and sent last first
+	hold    int    // answers that are kept back until there are so many, and sent last first
+	refuse  uint32 // the error that every request is answered with; 0: what it deserves
 	serving sync.WaitGroup
 }
 
@@ -181,7 +182,7 @@ func (v *nbdServer) serve(c net.Conn) {
 			}
 		}
 		v.mu.Lock()
-		s, hook, hold := v.store, v.hook, v.hold
+		s, hook, hold, refuse := v.store, v.hook, v.hold, v.refuse
 		if v.record && r.command != 0 {
 			v.seen = append(v.seen, r)
 		}
@@ -190,12 +191,16 @@ func (v *nbdServer) serve(c net.Conn) {
 			return
 		}
 		err := carryOut(s, r, data)
+		errno := errnoOf(err)
+		if refuse != 0 {
+			errno = refuse
+		}
 		n := 16
-		if r.command == 0 && err == nil {
+		if r.command == 0 && errno == 0 {
 			n += int(r.length)
 		}
 		binary.BigEndian.PutUint32(buf, 0x67446698)
-		binary.BigEndian.PutUint32(buf[4:], errnoOf(err))
+		binary.BigEndian.PutUint32(buf[4:], errno)
 		binary.BigEndian.PutUint64(buf[8:], r.cookie)
 		if hold == 0 {
 			if _, err := c.Write(buf[:n]); err != nil {
