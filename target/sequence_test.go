@@ -42,6 +42,8 @@ const (
 	// sequenceDepth is less than what one of four initiators may have under
 	// way, so that nothing is dropped.
 	sequenceDepth = 8
+	// sequenceSteps are what a fuzzer gets of an input, however long.
+	sequenceSteps = 300
 )
 
 // runSequence does what the source says, in a bubble, in which it is known when
@@ -62,7 +64,7 @@ func runSequence(t *testing.T, s *source) (requests, calls int) {
 	}
 	q.slow = q.model.disks[1]
 	q.slow.active = map[string]bool{}
-	for len(s.b) > 0 && len(q.sent) < 200 {
+	for steps := 0; len(s.b) > 0 && steps < sequenceSteps; steps++ {
 		q.step()
 	}
 	q.finish()

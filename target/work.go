@@ -22,8 +22,8 @@ import (
 // is done at once by the receive goroutine where the page cache has it, which
 // nothing beats, and the ring hands what cannot be done without waiting, all
 // writes to tmpfs and ext4 among it, to threads of its own. Past the page cache it
-// takes a half to a third of the processor's time, and as long, as the device is
-// what is waited for. Microseconds of processor time per 4 KiB, 32 at once, by
+// takes a third to a half of the processor's time and as long, because the device
+// is what is waited for. Microseconds of processor time per 4 KiB, 32 at once, by
 // BenchmarkWorkers in store, on a busy machine:
 //
 //	                inline   8 workers   io_uring
