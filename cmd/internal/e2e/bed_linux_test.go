@@ -199,6 +199,11 @@ func (p *proc) output() string {
 // waitFor waits until the output matches, and returns the first group.
 func (p *proc) waitFor(t *testing.T, pattern string) string {
 	t.Helper()
+	return p.waitLongFor(t, patience, pattern)
+}
+
+func (p *proc) waitLongFor(t *testing.T, patience time.Duration, pattern string) string {
+	t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.After(patience)
 	for {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,6 +81,30 @@ func (p *targetPair) fail(t *testing.T, i int) {
 	for _, proc := range p.procs[i] {
 		proc.kill(t)
 	}
+	p.takeOver(t, i)
+}
+
+// stick stops the i-th host in the middle of what it does, and gives its MAC to
+// the other.
+func (p *targetPair) stick(t *testing.T, i int) {
+	t.Helper()
+	p.signal(t, i, syscall.SIGSTOP)
+	p.takeOver(t, i)
+}
+
+// signal sends s to all of the i-th host.
+func (p *targetPair) signal(t *testing.T, i int, s syscall.Signal) {
+	t.Helper()
+	for _, proc := range p.procs[i] {
+		if err := proc.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// takeOver cuts the i-th host off and gives its MAC to the other.
+func (p *targetPair) takeOver(t *testing.T, i int) {
+	t.Helper()
 	if err := p.hosts[i].SetUp(false); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +126,7 @@ func (p *targetPair) repair(t *testing.T, i int) {
 // writers are several writers at once, in parts of the device of their own.
 type writers struct {
 	all   []*writer
-	stops []func() int
+	stops []func()
 	done  atomic.Int64
 }
 
@@ -113,31 +138,47 @@ func newWriters(t *testing.T, device string, n int) *writers {
 		w.first, w.blocks = int64(i)*w.blocks/int64(n), w.blocks/int64(n)
 		l.all = append(l.all, w)
 	}
-	for _, w := range l.all {
-		l.stops = append(l.stops, l.run(t, w))
-	}
 	return l
 }
 
-func (l *writers) run(t *testing.T, w *writer) (stop func() int) {
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() { // ends when stop is called
-		defer close(done)
-		for {
-			select {
-			case <-quit:
-				return
-			default:
+// start has them write until stop.
+func (l *writers) start(t *testing.T) {
+	for _, w := range l.all {
+		quit, done := make(chan struct{}), make(chan struct{})
+		l.stops = append(l.stops, func() { close(quit); <-done })
+		go func() { // ends when stop is called
+			defer close(done)
+			for {
+				select {
+				case <-quit:
+					return
+				default:
+				}
+				if err := w.writeOne(); err != nil {
+					t.Error(err)
+					<-quit
+					return
+				}
+				l.done.Add(1)
 			}
-			if err := w.writeOne(); err != nil {
-				t.Error(err)
-				<-quit
-				return
-			}
-			l.done.Add(1)
-		}
-	}()
-	return func() int { close(quit); <-done; return 0 }
+		}()
+	}
+}
+
+func (l *writers) stop() {
+	for _, stop := range l.stops {
+		stop()
+	}
+	l.stops = nil
+}
+
+// verify looks for what was acknowledged, and lets go of the device.
+func (l *writers) verify(t *testing.T, device string) {
+	t.Helper()
+	for _, w := range l.all {
+		w.verify(t, device)
+		w.close(t)
+	}
 }
 
 // progress waits for n more acknowledged writes.
@@ -163,6 +204,7 @@ func failOver(t *testing.T, p *targetPair, rounds int) {
 	t.Helper()
 	daemon, device := p.bed.attach(t)
 	l := newWriters(t, device, 4)
+	l.start(t)
 	l.progress(t, 100, "before")
 	for range rounds {
 		i := p.active(t)
@@ -174,13 +216,8 @@ func failOver(t *testing.T, p *targetPair, rounds int) {
 		p.repair(t, i)
 		l.progress(t, 100, fmt.Sprintf("host %d back", i+1))
 	}
-	for _, stop := range l.stops {
-		stop()
-	}
-	for _, w := range l.all {
-		w.verify(t, device)
-		w.close(t)
-	}
+	l.stop()
+	l.verify(t, device)
 	daemon.stop(t)
 	t.Logf("%d writes acknowledged, all found", l.done.Load())
 }
@@ -233,18 +270,48 @@ func TestTwoTargetsOfOneNBDServer(t *testing.T) {
 	}
 }
 
-// TestTwoTargetsOfOneCephImage is the same with a Ceph image, and a qemu-nbd on
-// each host that dies with it: .ci/ceph sets the cluster up and runs it.
-func TestTwoTargetsOfOneCephImage(t *testing.T) {
+// cephPair is a pair of targets with a Ceph image, and a qemu-nbd on each host
+// that dies with it: .ci/ceph sets the cluster up and runs these tests.
+func cephPair(t *testing.T) *targetPair {
+	t.Helper()
 	image := os.Getenv("AOE_CEPH_IMAGE") // as qemu names it: rbd:pool/image:conf=file
 	if image == "" {
 		t.Skip("needs a Ceph cluster: .ci/ceph starts one and runs this")
 	}
 	dir := t.TempDir()
-	p := newTargetPair(t, func(t *testing.T, _ *bed, i int) (string, []*proc) {
+	return newTargetPair(t, func(t *testing.T, _ *bed, i int) (string, []*proc) {
 		socket := filepath.Join(dir, fmt.Sprintf("nbd%d", i+1))
 		server := nbdServer(t, socket, "qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--cache=none", "--socket", socket, image)
 		return "nbd+unix:///?socket=" + socket, []*proc{server}
 	})
-	failOver(t, p, choose(4, 2))
+}
+
+// TestTwoTargetsOfOneCephImage: killed under load, as with one NBD server.
+func TestTwoTargetsOfOneCephImage(t *testing.T) {
+	failOver(t, cephPair(t), choose(4, 2))
+}
+
+// TestStuckTargetOfACephImage: a host does not die but stops in the middle of
+// writes, and goes on when the other has taken over and written the same
+// sectors. What it still had in hand must not undo that (H1): Ceph has it locked
+// out.
+func TestStuckTargetOfACephImage(t *testing.T) {
+	p := cephPair(t)
+	daemon, device := p.bed.attach(t)
+	l := newWriters(t, device, 4)
+	for _, w := range l.all {
+		w.blocks = 32 // few, so that all are written again and again
+	}
+	l.start(t)
+	l.progress(t, 100, "before")
+	i := p.active(t)
+	p.stick(t, i)
+	l.progress(t, 400, fmt.Sprintf("host %d stopped", i+1))
+	l.stop()
+	p.signal(t, i, syscall.SIGCONT)
+	server := p.procs[i][len(p.procs[i])-1]
+	refused := server.waitLongFor(t, takeoverPatience, `the store failed.*writes=([1-9][0-9]*)`)
+	l.verify(t, device)
+	daemon.stop(t)
+	t.Logf("%d writes acknowledged, all found; %s writes of host %d that came late were refused", l.done.Load(), refused, i+1)
 }
