@@ -100,7 +100,7 @@ EXIT STATUS
 	root.AddCommand(
 		newServe(), newAttach(), newDetach(), newDiscover(), newStat(), newPing(), newBench(), newLab(), newLabWorker(), newVersion(),
 		newTarget(), newCfg(), newMask(), newReserve(), newRelease(), newIdentify(), newFlush(), newRevalidate(), newCopy(),
-		newTrace(),
+		newTrace(), newSancheck(),
 	)
 	usageErrors(root)
 	return root
