@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"aoe/cmd/internal/keep"
 	"aoe/frame"
 	"aoe/frame/link/veth"
 	"aoe/target"
@@ -64,7 +63,7 @@ type own struct {
 }
 
 func serveOwn(n network, paths []string, mode target.Mode) (_ *own, err error) {
-	s, err := target.New(target.Config{Keeper: keep.Refuse()})
+	s, err := target.New(target.Config{WireEdits: target.EditsNone})
 	if err != nil {
 		return nil, err
 	}
