@@ -21,6 +21,9 @@ type DiskStats struct {
 	Mode     Mode       `json:"mode"`
 	ReadOnly bool       `json:"readOnly"`
 	Trim     bool       `json:"trim"`
+	// Volatile tells that there is no stable storage beneath, so that no mode
+	// can promise any.
+	Volatile bool `json:"volatile,omitempty"`
 
 	BufferCount int `json:"bufferCount"` // advertised
 	Buffers     int `json:"buffers"`     // reserved
@@ -120,7 +123,7 @@ func (d *disk) stats() DiskStats {
 	defer d.mu.Unlock()
 	st := DiskStats{
 		Addr: d.addr, Name: d.info.Name, Serial: d.serial, Sectors: d.sectors,
-		Mode: d.mode, ReadOnly: d.readOnly, Trim: d.trim,
+		Mode: d.mode, ReadOnly: d.readOnly, Trim: d.trim, Volatile: d.info.Volatile,
 		BufferCount: d.buffers, Buffers: d.reserved(), Held: d.reserved() - len(d.free), Unsynced: len(d.unsynced),
 		Settings: *d.settings.clone(), DiskCounts: d.counts, SyncTimes: d.syncTimes,
 	}

@@ -216,6 +216,8 @@ func printServed(w io.Writer, st target.Stats) error {
 		how := d.Mode.String()
 		if d.ReadOnly {
 			how = "read-only"
+		} else if d.Volatile {
+			how += " without stable storage"
 		}
 		disks.Row(d.Addr.String(), show.Gigabytes(int64(d.Sectors)*frame.SectorSize), d.Name,
 			fmt.Sprintf("%s, serial %s, %d buffers", how, d.Serial, d.BufferCount))

@@ -62,7 +62,8 @@ func TestServePrintsWhatItServes(t *testing.T) {
 	err := printServed(&b, target.Stats{
 		Disks: []target.DiskStats{
 			{Addr: frame.Addr{Shelf: 1, Slot: 1}, Name: "disk.img", Serial: "abc", Sectors: 2097152, BufferCount: 64},
-			{Addr: frame.Addr{Shelf: 1, Slot: 2}, Name: "/dev/sdb", Serial: "def", Sectors: 2000, BufferCount: 64, ReadOnly: true},
+			{Addr: frame.Addr{Shelf: 1, Slot: 2}, Name: "/dev/sdb", Serial: "def", Sectors: 2000, BufferCount: 64, ReadOnly: true, Volatile: true},
+			{Addr: frame.Addr{Shelf: 1, Slot: 3}, Name: "mem:1M", Serial: "ghi", Sectors: 2048, BufferCount: 64, Volatile: true},
 		},
 		Links: []target.PortStats{
 			{Name: "eth1", MAC: frame.MAC{2, 0, 0, 0, 0, 1}, MTU: 9000, Up: true, Sectors: 17, Link: link.Stats{}},
@@ -74,6 +75,7 @@ func TestServePrintsWhatItServes(t *testing.T) {
 	}
 	want := "e1.1  1.073GB  disk.img  sync, serial abc, 64 buffers\n" +
 		"e1.2  0.001GB  /dev/sdb  read-only, serial def, 64 buffers\n" +
+		"e1.3  0.001GB  mem:1M    sync without stable storage, serial ghi, 64 buffers\n" +
 		"on eth1  02:00:00:00:00:01  MTU 9000, 17 sectors in a frame\n" +
 		"on eth2  02:00:00:00:00:02  MTU 1500, 2 sectors in a frame, down\n"
 	if b.String() != want {
