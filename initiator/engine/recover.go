@@ -48,8 +48,7 @@ const fastTries = 2
 // loseOvertaken takes frames of class c for lost when frames were answered that
 // were sent so much later that this cannot be the order of the answers. Frames
 // in flight are in order of sending, so that it costs nothing to find none.
-func (e *Engine) loseOvertaken(now time.Duration, c class) {
-	p := &e.path
+func (e *Engine) loseOvertaken(now time.Duration, p *path, c class) {
 	if c == classFlush || c == classNetwork {
 		return // one at a time, or nearly: nothing is in order with it
 	}
@@ -73,26 +72,37 @@ func (e *Engine) loseOvertaken(now time.Duration, c class) {
 // tells that nothing at all was heard since it was sent.
 func (e *Engine) lose(now time.Duration, i int32, silent bool) {
 	s := &e.table.slots[i]
-	e.table.remove(&e.path.flight[s.class], i)
-	e.table.push(&e.lost, i)
-	e.inFlight--
-	s.state = slotLost
+	e.takeBack(i)
 	if s.class == classFlush || s.backoff >= stubborn {
 		return // slow, rather than lost: says nothing of the network
+	}
+	if silent && e.otherPath(&e.paths[s.path]) {
+		return // says something of a path, which the others need not suffer for
 	}
 	e.window.onLoss(now, s.lastSent(), silent)
 }
 
-// refly puts slot i back among the frames in flight, in its place by the time
-// at which it was sent: nearly always at the end.
-func (e *Engine) refly(i int32) {
+// takeBack moves slot i from the frames in flight to those to be sent again.
+func (e *Engine) takeBack(i int32) {
+	e.land(i)
 	s := &e.table.slots[i]
-	l := &e.path.flight[s.class]
+	s.state = slotLost
+	e.table.push(&e.lost, i)
+	e.paths[s.path].lost++
+}
+
+// fly puts slot i among the frames in flight, in its place by the time
+// at which it was sent: nearly always at the end.
+func (e *Engine) fly(i int32) {
+	s := &e.table.slots[i]
+	p := &e.paths[s.path]
+	l := &p.flight[s.class]
 	after, at := l.tail, s.lastSent()
 	for after != 0 && e.table.slots[after].lastSent() > at {
 		after = e.table.slots[after].prev
 	}
 	e.table.insertAfter(l, after, i)
+	p.inFlight++
 	e.inFlight++
 	s.state = slotFlight
 }

@@ -148,7 +148,7 @@ func TestFramesInFlightStayInOrderOfSending(t *testing.T) {
 			n := 0
 			for c := range classes {
 				last := time.Duration(0)
-				for i := w.engine.path.flight[c].head; i != 0; i = w.engine.table.slots[i].next {
+				for i := w.engine.paths[0].flight[c].head; i != 0; i = w.engine.table.slots[i].next {
 					s := &w.engine.table.slots[i]
 					if n++; s.lastSent() < last || s.state != slotFlight || s.class != c {
 						t.Fatalf("seed %d: slot %d in flight is out of place", seed, i)

@@ -179,7 +179,7 @@ func simulate(seed uint64, cfg simConfig) simResult {
 		s.may[i] = []uint64{0}
 	}
 	e, err := New(Config{
-		Addr: disk, Local: ours, Remote: theirs, Buffers: 1 + s.rng.IntN(8), Identity: identityOf(s.target),
+		Addr: disk, Paths: onePath, Buffers: 1 + s.rng.IntN(8), Identity: identityOf(s.target),
 		Slots: 64, Window: 8, RTOFirst: ms(3), RTOMin: ms(1), RTOMax: ms(20), FlushRTO: ms(5), Silence: ms(60),
 		DeadTime: -1, FrameLife: cfg.life, Overtake: cfg.overtake, Probe: ms(50), Rand: rand.NewPCG(seed, 1),
 	})
@@ -269,7 +269,7 @@ func (s *sim) turn() {
 		s.ended(r)
 	}
 	out := make([][]byte, 3)
-	for n := s.engine.Drain(s.now, out); n > 0; n = s.engine.Drain(s.now, out) {
+	for n := s.engine.Drain(s.now, 0, out); n > 0; n = s.engine.Drain(s.now, 0, out) {
 		for _, f := range out[:n] {
 			s.carry(f, true)
 		}
@@ -335,7 +335,7 @@ func (s *sim) execute(f []byte) {
 
 // receive hands a reply to the engine and looks at what a read returns.
 func (s *sim) receive(f []byte) {
-	r, i := s.engine.Receive(s.now, f)
+	r, i := s.engine.Receive(s.now, 0, f)
 	if r == nil || r.Kind != Read {
 		return
 	}

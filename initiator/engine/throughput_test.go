@@ -94,7 +94,7 @@ func (w wire) rate(t *testing.T, kind Kind, depth int, loss float64) (perSecond 
 	b := &bench{wire: w, loss: loss, rng: rand.New(rand.NewPCG(2, 2)), target: newTarget(initiatortest.Config{})}
 	b.busy = make([]time.Duration, max(w.servers, 1))
 	e, err := New(Config{
-		Addr: disk, Local: ours, Remote: theirs, Buffers: max(w.buffers, 64), Identity: identityOf(b.target),
+		Addr: disk, Paths: onePath, Buffers: max(w.buffers, 64), Identity: identityOf(b.target),
 		DeadTime: -1, Probe: -1, Rand: rand.NewPCG(1, 1),
 	})
 	if err != nil {
@@ -112,7 +112,7 @@ func (w wire) rate(t *testing.T, kind Kind, depth int, loss float64) (perSecond 
 			ended++
 			b.submit(r)
 		}
-		for n := e.Drain(b.now, out); n > 0; n = e.Drain(b.now, out) {
+		for n := e.Drain(b.now, 0, out); n > 0; n = e.Drain(b.now, 0, out) {
 			for _, f := range out[:n] {
 				b.post(b.now+w.way, f, true)
 			}
@@ -148,7 +148,7 @@ func (b *bench) step() {
 	if ev.toTarget {
 		b.serve(ev.frame)
 	} else {
-		b.engine.Receive(b.now, ev.frame)
+		b.engine.Receive(b.now, 0, ev.frame)
 	}
 }
 

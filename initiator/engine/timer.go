@@ -13,36 +13,88 @@ func (e *Engine) Advance(now time.Duration) {
 	}
 	e.wakeAt = Never
 	e.expireFences(now)
-	for c := range e.path.flight {
-		for i := e.path.flight[c].head; i != 0; {
+	for i := range e.paths {
+		p := &e.paths[i]
+		e.expireTimers(now, p)
+		e.watchSilence(now, p)
+		e.advanceControl(now, p)
+	}
+	e.giveUp(now)
+}
+
+// expireTimers looks at the timers of the frames in flight over p.
+func (e *Engine) expireTimers(now time.Duration, p *path) {
+	for c := range p.flight {
+		for i := p.flight[c].head; i != 0; {
 			s := &e.table.slots[i]
 			next := s.next
 			if s.deadline <= now {
-				e.onTimeout(now, i)
+				e.onTimeout(now, p, i)
 			} else {
 				e.arm(s.deadline)
 			}
 			i = next
 		}
 	}
-	e.watchSilence(now)
-	e.advanceControl(now)
-	e.giveUp(now)
 }
 
 // watchSilence holds data back when nothing at all was heard for long although
 // something timed out: whoever answers next has to show that it is still the
 // disk that was pinned (H15), and until then one small frame at a time is
 // enough to find out.
-func (e *Engine) watchSilence(now time.Duration) {
-	if e.lost.head == 0 || e.control.suspended {
+//
+// With several paths it is one of them that is silent, for two timeouts, while
+// something was answered over another that was sent later.
+func (e *Engine) watchSilence(now time.Duration, p *path) {
+	if !p.waiting || p.lost == 0 && !p.suspect || !p.usable() {
 		return
 	}
-	if e.path.silentFor(now) >= e.cfg.Silence {
-		e.suspend(now)
+	silence := e.cfg.Silence
+	if e.overtaken(p) {
+		silence = min(silence, 2*e.cfg.RTOMax, 2*max(e.timeout(p, classRead, 0), e.timeout(p, classWrite, 0)))
+	}
+	if p.silentFor(now) >= silence {
+		e.fail(now, p)
 		return
 	}
-	e.arm(e.path.waitingSince + e.cfg.Silence)
+	e.arm(p.waitingSince + silence)
+}
+
+// overtaken reports whether something was answered over another path that was
+// sent after what p is waited for.
+func (e *Engine) overtaken(p *path) bool {
+	for i := range e.paths {
+		if q := &e.paths[i]; q != p && q.usable() && q.reached > p.waitingSince {
+			return true
+		}
+	}
+	return false
+}
+
+// otherPath reports whether there is one that data may be sent over.
+func (e *Engine) otherPath(p *path) bool {
+	for i := range e.paths {
+		if q := &e.paths[i]; q != p && q.usable() {
+			return true
+		}
+	}
+	return false
+}
+
+// fail suspends p. What is in flight over it is sent over another, if there is
+// one.
+func (e *Engine) fail(now time.Duration, p *path) {
+	was := p.usable()
+	e.suspend(now, p)
+	if !was || !e.otherPath(p) {
+		return
+	}
+	e.counters.Failovers++
+	for c := range p.flight {
+		for i := p.flight[c].head; i != 0; i = p.flight[c].head {
+			e.takeBack(i)
+		}
+	}
 }
 
 // giveUp ends what has been tried for the dead time.
@@ -51,17 +103,21 @@ func (e *Engine) giveUp(now time.Duration) {
 	if dead < 0 || e.down() {
 		return
 	}
-	if e.path.waiting {
-		if e.path.silentFor(now) >= dead {
+	if e.waiting {
+		if e.silentFor(now) >= dead {
 			e.setTrouble(now, Dead, true)
-			e.suspend(now)
+			for i := range e.paths {
+				e.suspend(now, &e.paths[i])
+			}
 			e.FailAll(now, Down)
 			return
 		}
-		e.arm(e.path.waitingSince + dead)
+		e.arm(e.waitingSince + dead)
 	}
-	for c := range e.path.flight {
-		e.giveUpOn(now, &e.path.flight[c])
+	for i := range e.paths {
+		for c := range e.paths[i].flight {
+			e.giveUpOn(now, &e.paths[i].flight[c])
+		}
 	}
 	e.giveUpOn(now, &e.lost)
 }
@@ -86,12 +142,12 @@ func (e *Engine) giveUpOn(now time.Duration, list *slotList) {
 // its way to it, and sending it again would make it slower still. That is common
 // when one of the two computers does not get its processor for a few
 // milliseconds.
-func (e *Engine) onTimeout(now time.Duration, i int32) {
+func (e *Engine) onTimeout(now time.Duration, p *path, i int32) {
 	s := &e.table.slots[i]
-	half := e.timeout(s.class, 0) / 2
-	silent := now-e.path.heard >= half
-	if !silent && e.path.reached <= s.lastSent() {
-		s.deadline = e.path.heard + half
+	half := e.timeout(p, s.class, 0) / 2
+	silent := now-p.heard >= half
+	if !silent && p.reached <= s.lastSent() {
+		s.deadline = p.heard + half
 		e.arm(s.deadline)
 		return
 	}
@@ -99,5 +155,11 @@ func (e *Engine) onTimeout(now time.Duration, i int32) {
 		s.backoff++
 	}
 	e.counters.Timeouts++
+	if silent && s.class != classFlush && !p.suspect {
+		p.suspect = true
+		if len(e.paths) > 1 {
+			p.control.ask(now) // what it is waited for may go elsewhere
+		}
+	}
 	e.lose(now, i, silent)
 }

@@ -219,10 +219,10 @@ func TestFenceIndex(t *testing.T) {
 			t.Fatalf("seed %d, step %d: %d fences, want %d", seed, step, e.fence.up, len(up))
 		}
 		if rng.IntN(10) == 0 {
-			e.path.reached = time.Duration(rng.Int64N(int64(time.Second)))
-			e.passFences(0)
+			e.paths[0].reached = time.Duration(rng.Int64N(int64(time.Second)))
+			e.passFences(0, &e.paths[0])
 		}
-		for _, l := range []slotList{e.fence.open, e.fence.passed} {
+		for _, l := range e.fence.lists {
 			last := time.Duration(0)
 			for i := l.head; i != 0; i = e.table.slots[i].next {
 				if d := e.table.slots[i].deadline; d < last {
@@ -247,7 +247,7 @@ func TestTagsAroundTheEnd(t *testing.T) {
 	s := &tb.slots[i]
 	s.state = slotFlight
 	for n := range uint32(5) {
-		tb.stamp(time.Duration(n), i, b, theirs, ours)
+		tb.stamp(time.Duration(n), i, b, &path{local: ours, remote: theirs})
 		slot, copyNumber, what := tb.find(tagOf(b))
 		if slot != 1 || copyNumber != n || what != tagLive || tagOf(b)>>31 != 0 {
 			t.Errorf("transmission %d has tag %#x and is found as %d of slot %d (%d)", n, tagOf(b), copyNumber, slot, what)

@@ -165,7 +165,7 @@ func (x *explorer) replay(path []byte) *worldState {
 		values: map[*Request]uint64{}, may: []uint64{0}, acked: map[uint64]bool{}, replies: map[uint32][]byte{},
 	}
 	e, err := New(Config{
-		Addr: disk, Local: ours, Remote: theirs, Buffers: 4, Identity: identityOf(s.target), Slots: 16, Window: 8,
+		Addr: disk, Paths: onePath, Buffers: 4, Identity: identityOf(s.target), Slots: 16, Window: 8,
 		RTOFirst: worldRTO, RTOMin: worldRTO, RTOMax: 8 * worldRTO, Silence: time.Hour, DeadTime: -1,
 		FrameLife: x.believedLife, Overtake: x.believedJitter, Probe: -1, Rand: rand.NewPCG(1, 1),
 	})
@@ -176,8 +176,8 @@ func (x *explorer) replay(path []byte) *worldState {
 	s.engine = e
 	// Nothing is sent again but by timers. When is not what the fence depends
 	// on, and the measured round trips then have no part in what happens.
-	for c := range e.path.order {
-		e.path.order[c].extent, e.path.order[c].before = time.Hour, time.Hour
+	for c := range e.paths[0].order {
+		e.paths[0].order[c].extent, e.paths[0].order[c].before = time.Hour, time.Hour
 	}
 	s.turn()
 	for _, c := range path {
@@ -243,7 +243,7 @@ func (s *worldState) arrive(a airborne) {
 		s.execute(a.b)
 		return
 	}
-	r, _ := s.engine.Receive(s.now, a.b)
+	r, _ := s.engine.Receive(s.now, 0, a.b)
 	if r != nil && r.Kind == Read {
 		s.check(binary.BigEndian.Uint64(a.b[frame.ATADataOffset:]), "a read returns")
 	}
@@ -288,7 +288,7 @@ func (s *worldState) check(got uint64, what string) {
 // turn lets the engine and the client do what they have to.
 func (s *worldState) turn() {
 	// Answers that nobody waits for any more change nothing but counters.
-	s.air = slices.DeleteFunc(s.air, func(a airborne) bool { return !a.toTarget && !s.engine.Admits(a.b) })
+	s.air = slices.DeleteFunc(s.air, func(a airborne) bool { return !a.toTarget && !s.engine.Admits(0, a.b) })
 	s.engine.Advance(s.now)
 	s.client()
 	for r := s.engine.Completed(); r != nil; r = s.engine.Completed() {
@@ -302,7 +302,7 @@ func (s *worldState) turn() {
 		}
 	}
 	out := make([][]byte, 4)
-	for n := s.engine.Drain(s.now, out); n > 0; n = s.engine.Drain(s.now, out) {
+	for n := s.engine.Drain(s.now, 0, out); n > 0; n = s.engine.Drain(s.now, 0, out) {
 		for _, b := range out[:n] {
 			s.tell("\n  sent: %s", b)
 			s.send(b, true)
@@ -369,11 +369,11 @@ func (s *worldState) hash() uint64 {
 func (e *Engine) hash(w io.Writer) {
 	for i := range e.table.slots {
 		if s := &e.table.slots[i]; s.state != slotFree {
-			fmt.Fprint(w, i, s.state, s.base, s.count, s.answered, s.sent, s.deadline, s.backoff, s.passed, s.next)
+			fmt.Fprint(w, i, s.state, s.base, s.count, s.answered, s.sent, s.deadline, s.backoff, s.fence, s.via, s.next)
 		}
 	}
-	p := &e.path
-	fmt.Fprint(w, p.waiting, p.waitingSince, p.heard, p.reached, e.lost, e.fence.open, e.fence.passed, e.yield, e.wakeAt)
+	p := &e.paths[0]
+	fmt.Fprint(w, p.hearing, p.reached, p.suspect, e.hearing, e.lost, e.fence.lists, e.yield, e.wakeAt)
 }
 
 // long is whether tests that take long may.

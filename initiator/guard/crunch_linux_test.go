@@ -572,7 +572,7 @@ func TestDisksOfSeveralProcessesShareAGuard(t *testing.T) {
 		t.Error("a process that hangs is taken for one that has ended")
 	}
 	// The second disk's answers pass, and no others.
-	table.SetPath(w.pair.A.MAC, w.pair.B.MAC)
+	table.SetPaths(w.pair.A.MAC, []frame.MAC{w.pair.B.MAC})
 	table.SetTags(3, 50, 1, aoe.CommandIssueATACommand)
 	sender := on(t, w.pair.B, openRing(w.pair.B, 0))
 	before := g.Stats()

@@ -50,7 +50,7 @@ func hostile(w *world, rng *rand.Rand) (all [][]byte) {
 // agree compares the filter with the engine.
 func agree(t testing.TB, table *Table, w *world, b []byte) {
 	t.Helper()
-	if want := w.engine.Admits(b); keeps(t, table.filter, b) != want {
+	if want := w.engine.Admits(0, b); keeps(t, table.filter, b) != want {
 		t.Fatalf("the engine admits it: %v, the filter keeps it: %v: %s\n% x", want, !want, frame.Describe(b), b[:min(len(b), 40)])
 	}
 }
@@ -74,7 +74,7 @@ func TestFilterAgreesWithTheEngine(t *testing.T) {
 					all := hostile(w, rng)
 					b := all[rng.IntN(len(all))]
 					agree(t, table, w, b)
-					if w.engine.Admits(b) {
+					if w.engine.Admits(0, b) {
 						kept++
 					} else {
 						dropped++
@@ -143,7 +143,7 @@ func TestFilterWhileTheDiskIsLookedFor(t *testing.T) {
 			t.Errorf("%s: kept %v, want %v", row.name, got, row.keep)
 		}
 	}
-	table.SetPath(ours, theirs)
+	table.SetPaths(ours, []frame.MAC{theirs})
 	if keeps(t, table.filter, frame.Pad(header.Append(nil))) {
 		t.Error("once the disk is found, an answer to nothing passes")
 	}
@@ -176,7 +176,7 @@ func TestTagsAreStoresOnly(t *testing.T) {
 	n := testing.AllocsPerRun(1000, func() {
 		table.SetTags(17, 12345, 3, 0)
 		table.SetTags(17, 0, 0, 0)
-		table.SetPath(ours, theirs)
+		table.SetPaths(ours, []frame.MAC{theirs})
 	})
 	if n != 0 {
 		t.Errorf("%v allocations", n)

@@ -27,7 +27,7 @@ func (b *bench) openSocket(t testing.TB) {
 func TestSteer(t *testing.T) {
 	const redirect = 4 // XDP_REDIRECT of linux/bpf.h
 	b := newBench(t, "")
-	b.table.SetPath(ours, theirs)
+	b.table.SetPaths(ours, []frame.MAC{theirs})
 	b.table.SetTags(5, 100, 1, 0)
 	answer := frame.Pad(frame.Header{Dst: ours, Src: theirs, Flags: frame.FlagResponse, Addr: disk, Tag: 100<<12 | 5}.Append(nil))
 	late := frame.Pad(frame.Header{Dst: ours, Src: theirs, Flags: frame.FlagResponse, Addr: disk, Tag: 101<<12 | 5}.Append(nil))
