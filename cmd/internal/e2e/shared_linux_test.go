@@ -227,18 +227,25 @@ func nbdServer(t *testing.T, socket, name string, args ...string) *proc {
 	t.Helper()
 	os.Remove(socket) // of one that was killed
 	p := startHere(t, name, args...)
+	waitFile(t, p, socket)
+	return p
+}
+
+// waitFile waits until p has made the file.
+func waitFile(t *testing.T, p *proc, path string) {
+	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
-		if _, err := os.Stat(socket); err == nil {
-			return p
+		if _, err := os.Stat(path); err == nil {
+			return
 		}
 		select {
 		case <-p.done:
-			t.Fatalf("%s has ended: %v\n%s", name, p.err, p.output())
+			t.Fatalf("%v has ended: %v\n%s", p.cmd.Args, p.err, p.output())
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen:\n%s", name, p.output())
+			t.Fatalf("%v has not made %s:\n%s", p.cmd.Args, path, p.output())
 		}
 	}
 }
