@@ -37,8 +37,8 @@ func protocolList() Experiment {
 			}
 			r.Tables, r.Charts = []Table{table}, []Chart{chart}
 			r.Finding = []string{
-				"One line in a list decides. It also decides for others: as long as any socket of the host may use the reserve (the kernel's NBD client is one), " +
-					"AoE frames are dropped there, packet sockets' included. A program in the driver (XDP) runs before that drop.",
+				"One line in a list decides. By the kernel's source it also decides for others: as long as any socket of the host may use the reserve (the kernel's NBD client has one), AoE frames that " +
+					"could only be received into it are dropped, packet sockets' included. A program in the driver (XDP) runs before that. Whether a real machine gets there is for the guest to show, and not for a model.",
 			}
 			var err error
 			r.Stories, err = stories(all[:1], "linux-aoe")

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -30,6 +31,7 @@ var (
 const (
 	chartWidth  = 16 * vg.Centimeter
 	chartHeight = 9 * vg.Centimeter
+	edge        = 0.5 * vg.Centimeter // for what stands out of the last tick
 	barHeight   = 0.55 * vg.Centimeter
 	barWidth    = 0.35 * vg.Centimeter
 )
@@ -41,6 +43,13 @@ func (c Chart) SVG() ([]byte, error) {
 	p.BackgroundColor = color.Transparent
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = c.Title, c.X, c.Y
 	p.Title.Padding = vg.Points(8)
+	for _, f := range []*font.Font{
+		&p.Title.TextStyle.Font, &p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font,
+		&p.X.Tick.Label.Font, &p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font,
+	} {
+		f.Variant = "Sans"
+	}
+	p.Legend.Padding = vg.Points(2)
 	height := chartHeight
 	var err error
 	switch {
@@ -58,7 +67,7 @@ func (c Chart) SVG() ([]byte, error) {
 		return nil, err
 	}
 	canvas := vgsvg.New(chartWidth, height)
-	p.Draw(draw.New(canvas))
+	p.Draw(draw.Crop(draw.New(canvas), 0, -edge, 0, 0))
 	var b bytes.Buffer
 	if _, err := canvas.WriteTo(&b); err != nil {
 		return nil, err
@@ -137,7 +146,8 @@ func (c Chart) addLines(p *plot.Plot) error {
 		p.Legend.Add(l.Name, line, dots)
 	}
 	p.Y.Min = min(p.Y.Min, 0)
-	p.Y.Max += (p.Y.Max - p.Y.Min) * 0.05
+	// Room for the legend above the lines.
+	p.Y.Max += (p.Y.Max - p.Y.Min) * 0.09 * float64(len(c.Lines))
 	if c.LogX {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}
@@ -176,7 +186,7 @@ func addFields(p *plot.Plot, fields []Square) error {
 	p.Legend.Top = true
 	p.X.Min, p.X.Max = slices.Min(x)-0.5, slices.Max(x)+1.5
 	p.Y.Min, p.Y.Max = slices.Min(y)-0.5, slices.Max(y)+0.5
-	p.X.Tick.Marker, p.Y.Tick.Marker = wholeNumbers{}, wholeNumbers{}
+	p.X.Tick.Marker, p.Y.Tick.Marker = wholeNumbers(slices.Max(x)), wholeNumbers(slices.Max(y))
 	return nil
 }
 
@@ -190,14 +200,14 @@ func addPoints(p *plot.Plot, points plotter.XYs, c color.Color, radius vg.Length
 	return nil
 }
 
-// wholeNumbers marks every whole number of an axis.
-type wholeNumbers struct{}
+// wholeNumbers marks every whole number of an axis, as far as there is data.
+type wholeNumbers float64
 
 // Ticks implements plot.Ticker.
-func (wholeNumbers) Ticks(least, most float64) []plot.Tick {
+func (last wholeNumbers) Ticks(least, _ float64) []plot.Tick {
 	var ticks []plot.Tick
-	for v := math.Ceil(least); v <= most; v++ {
-		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprint(v)})
+	for v := int(math.Ceil(least)); v <= int(last); v++ {
+		ticks = append(ticks, plot.Tick{Value: float64(v), Label: fmt.Sprint(v)})
 	}
 	return ticks
 }
