@@ -9,7 +9,7 @@
 //	err = s.Serve(ctx) // until ctx is done
 //
 // Disks and links may be added at any time, before and while the server serves,
-// and disks removed. Every disk is served on every link, with one state: the
+// and removed. Every disk is served on every link, with one state: the
 // order of requests, duplicates, and what was set over the wire are the disk's
 // and not the link's.
 //
@@ -28,7 +28,11 @@
 //
 // Requests to the same sectors are carried out in the order in which they
 // arrived, if one of them writes; others at once (H3). A copy of a request that
-// is still in the works is dropped: the answer is under way (H2).
+// is still in the works is dropped: the answer is under way (H2). A copy of a
+// write that was answered within the last seconds, or failed, is answered alike
+// and not carried out, also when its initiator has started anew meanwhile (H1).
+// A server that starts anew remembers none; then the initiator's fence, which
+// keeps back what overlaps a write that was sent twice, is the only guard.
 //
 // # Memory
 //
@@ -55,8 +59,10 @@
 //
 // # Access
 //
-// The MAC mask, the reserve list and the config string can be read and edited
-// over the wire by anyone who can send a frame, as AoEr11 has it. None of them
-// is authentication: a MAC address is not a secret. They are kept in memory and
-// gone after a restart, unless [Config] names a [Keeper].
+// The MAC mask, the reserve list and the config string can be read over the wire
+// by anyone whom the mask does not hide the disk from, and edited by whom
+// [WireEdits] lets: by default those on the mask, and so nobody while it is
+// empty. The server's owner edits with [Server.EditMask] and its like. None of
+// this is authentication: a MAC address is not a secret. Settings are kept in
+// memory and gone after a restart, unless [Config] names a [Keeper].
 package target
