@@ -2,10 +2,12 @@ package target_test
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mdlayher/aoe"
 
@@ -363,4 +365,17 @@ func TestSyncTimesAreCounted(t *testing.T) {
 	if n != 3 || st.Syncs != 3 || st.SyncTimes.Sum <= 0 {
 		t.Errorf("%d syncs, %+v", st.Syncs, st.SyncTimes)
 	}
+}
+
+// TestEditsAreLogged, whoever makes them.
+func TestEditsAreLogged(t *testing.T) {
+	var l lines
+	cfg := target.Config{Log: slog.New(slog.NewTextHandler(&l, nil)), Watch: time.Millisecond, WireEdits: target.EditsAny}
+	r := serve(t, cfg, 1, disk(e11, 1000))
+	r.ask(r.query(e11, cfgSet, "by wire"))
+	r.until("an edit over the wire is logged", func() bool { return l.has("settings edited") && l.has(`configString="by wire"`) })
+	if _, err := r.server.EditMask(e11, []frame.MaskDirective{adding(macB)}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("an edit of the owner is logged", func() bool { return l.has("mask=[" + macB.String() + "]") })
 }

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -56,7 +57,7 @@ func (s *Server) watch(stop <-chan struct{}) {
 		case <-tick:
 			for _, d := range s.all() {
 				s.look(d)
-				told[d] = s.logFailures(d, told[d])
+				told[d] = s.logChanges(d, told[d])
 			}
 			for d := range told {
 				if s.disk(d.addr) != d {
@@ -138,11 +139,15 @@ func (s *Server) look(d *disk) {
 	}
 }
 
-// logFailures tells what has failed since told.
-func (s *Server) logFailures(d *disk, told DiskCounts) DiskCounts {
+// logChanges tells what has failed, and what was edited, since told.
+func (s *Server) logChanges(d *disk, told DiskCounts) DiskCounts {
 	d.mu.Lock()
-	now, failed, broken := d.counts, d.failed, d.broken
+	now, failed, broken, set := d.counts, d.failed, d.broken, d.settings
 	d.mu.Unlock()
+	if now.Edits != told.Edits {
+		s.cfg.Log.Info("settings edited", "disk", d.addr.String(), "edits", now.Edits-told.Edits,
+			"mask", fmt.Sprint(set.Mask), "reserve", fmt.Sprint(set.Reserve), "configString", string(set.ConfigString))
+	}
 	if now.SyncErrors != told.SyncErrors {
 		s.cfg.Log.Error("a sync failed: writes were lost; all writes and flushes fail until the disk is added anew",
 			"disk", d.addr.String(), errAttr(failed))
