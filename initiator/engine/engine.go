@@ -72,6 +72,7 @@ func (e *Engine) Start(now time.Duration) {
 			e.idleControl(now, p)
 		} else {
 			e.suspend(now, p)
+			e.arm(now)
 		}
 	}
 }

@@ -50,6 +50,7 @@ type path struct {
 	reached  time.Duration     // when the latest frame that was answered was sent
 	suspect  bool              // a timer ran out and nothing was heard
 	sampled  time.Duration     // when a round trip was measured last
+	longLost int               // long frames that were lost since one was answered
 
 	control control
 	trouble [pathTroubles]trouble
@@ -76,6 +77,19 @@ func (p *path) destination() frame.MAC {
 
 // usable reports whether data may be sent over p.
 func (p *path) usable() bool { return !p.control.suspended }
+
+// longLosses is how many long frames are lost in a row until it is looked whether
+// any get through.
+const longLosses = 8
+
+// onLongLost counts that a frame was lost which was long, or whose answer was.
+func (e *Engine) onLongLost(now time.Duration, p *path) {
+	if p.longLost++; p.longLost == longLosses {
+		p.longLost = 0
+		p.control.revalidate = true
+		p.control.ask(now)
+	}
+}
 
 // outstanding reports whether an answer over p is waited for.
 func (p *path) outstanding() bool { return p.inFlight > 0 || p.lost > 0 || p.control.slot != 0 }

@@ -82,6 +82,9 @@ func (e *Engine) measure(now time.Duration, s *slot, n uint32) *path {
 		p.rtt[s.class].sample(now - at)
 		p.order[s.class].onAnswer(at)
 		p.reached, p.sampled = max(p.reached, at), now
+		if s.sectors > 1 {
+			p.longLost = 0
+		}
 	}
 	if n+1 < s.count {
 		e.counters.Spurious++

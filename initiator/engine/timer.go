@@ -51,13 +51,27 @@ func (e *Engine) watchSilence(now time.Duration, p *path) {
 	}
 	silence := e.cfg.Silence
 	if e.overtaken(p) {
-		silence = min(silence, 2*e.cfg.RTOMax, 2*max(e.timeout(p, classRead, 0), e.timeout(p, classWrite, 0)))
+		silence = min(silence, 2*e.pathTimeout(p))
 	}
 	if p.silentFor(now) >= silence {
 		e.fail(now, p)
 		return
 	}
 	e.arm(p.waitingSince + silence)
+}
+
+// pathTimeout is the longest timeout of p that comes from measurements.
+func (e *Engine) pathTimeout(p *path) time.Duration {
+	most := time.Duration(0)
+	for _, c := range [...]class{classRead, classWrite} {
+		if p.rtt[c].samples > 0 {
+			most = max(most, e.timeout(p, c, 0))
+		}
+	}
+	if most == 0 {
+		return e.cfg.RTOFirst
+	}
+	return most
 }
 
 // overtaken reports whether something was answered over another path that was
