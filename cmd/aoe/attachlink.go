@@ -45,12 +45,16 @@ func (c *attachConfig) needsXDP() bool {
 	if c.swapSafe == swapSafeOff || c.linkKind != open.Best || !slices.Contains(open.Kinds(), open.XDP) {
 		return false
 	}
-	via := c.via
-	if via == "" {
-		w, _ := attach.DefaultWay()
-		via = w.Name
+	return c.way() == nbdInKernel
+}
+
+// way is how the disk will be attached, by name.
+func (c *attachConfig) way() string {
+	if c.via != "" {
+		return c.via
 	}
-	return via == nbdInKernel
+	w, _ := attach.DefaultWay()
+	return w.Name
 }
 
 // openSteered opens AF_XDP sockets that the guard's program steers the disk's

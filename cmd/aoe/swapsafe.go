@@ -38,6 +38,15 @@ const (
 	swapReserved = 4
 )
 
+// Those of the kernel's NBD client: short requests, and as many guaranteed as it is
+// allowed to send, so that none of them ever lies in its socket for want of a place
+// here: what it sends there is copied to the kernel's last memory. They take as
+// much memory as the others' four.
+const (
+	swapNBDRequests = 16
+	swapNBDLongest  = 32 << 10
+)
+
 // swapSafeFlag is --swap-safe, which can stand alone.
 func swapSafeFlag(f *pflag.FlagSet, to *string) {
 	f.StringVar(to, "swap-safe", swapSafeOff, "prepare for swapping to the disk; strict: or refuse to attach")
@@ -65,11 +74,18 @@ func (c *attachConfig) safely(f *pflag.FlagSet) error {
 	default:
 		return exit.Usagef("--swap-safe=%s: want --swap-safe or --swap-safe=strict", c.swapSafe)
 	}
+	depth, reserved := swapDepth, swapReserved
+	if c.way() == nbdInKernel {
+		depth, reserved = swapNBDRequests, swapNBDRequests
+		if !f.Changed("max-request") {
+			c.maxRequest = swapNBDLongest
+		}
+	}
 	for _, d := range []struct {
 		flag  string
 		value *int
 		safe  int
-	}{{"deadsecs", &c.deadsecs, -1}, {"depth", &c.depth, swapDepth}, {"reserved", &c.reserved, swapReserved}} {
+	}{{"deadsecs", &c.deadsecs, -1}, {"depth", &c.depth, depth}, {"reserved", &c.reserved, reserved}} {
 		if !f.Changed(d.flag) {
 			*d.value = d.safe
 		}
