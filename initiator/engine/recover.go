@@ -73,8 +73,8 @@ func (e *Engine) loseOvertaken(now time.Duration, p *path, c class) {
 func (e *Engine) lose(now time.Duration, i int32, silent bool) {
 	s := &e.table.slots[i]
 	e.takeBack(i)
-	if p := &e.paths[s.path]; s.sectors > 1 && p.heard > s.lastSent() {
-		e.onLongLost(now, p)
+	if s.sectors > 1 && !silent {
+		e.onLongLost(now, &e.paths[s.path])
 	}
 	if s.class == classFlush || s.backoff >= stubborn {
 		return // slow, rather than lost: says nothing of the network
