@@ -139,7 +139,10 @@ func (r Recipe) script() string {
 	p(`say "filled with status $status"`)
 	p(`aoe lab inside watch --once`)
 	if r.Initiator != "kernel" {
-		p(`aoe stat --json | sed 's/^/stat: /'`)
+		// Through /dev/kmsg, as everything: on the console itself, the kernel's
+		// complaints would stand in the middle of a line.
+		p(`aoe stat --json >/tmp/stat || say "aoe stat failed with status $?"`)
+		p(`while read -r line; do say "stat $line"; done </tmp/stat`)
 	}
 	p(`exit $status`)
 	return b.String()

@@ -124,8 +124,8 @@ func (t *trial) line(line string, c *Control) {
 
 // other notes what the kernel and aoe stat said in a line.
 func (t *trial) other(line string) {
-	if rest, ok := strings.CutPrefix(line, "stat: "); ok {
-		t.stat.WriteString(rest)
+	if said, ok := Said(line); ok && strings.HasPrefix(said, "stat ") {
+		t.stat.WriteString(said[len("stat "):])
 	}
 	if name := oomVictim(line); name != "" {
 		t.oomKilled = name
