@@ -155,10 +155,7 @@ func (n *NBD) describe(a nbdAddress, e nbdExport) error {
 	case trim:
 		n.use |= nbdSendTrim
 	}
-	n.maximum = nbdDefaultMaximum
-	if e.maximum != 0 {
-		n.maximum = int(min(e.maximum-e.maximum%SectorSize, nbdDefaultMaximum))
-	}
+	n.maximum = e.payload()
 	n.info = Info{
 		Name: n.cfg.URI, Identity: a.identity(), PhysicalBlock: physicalBlock(e.preferred),
 		Trim: trim || zeroes, TrimZeroes: zeroes, ReadOnly: n.cfg.ReadOnly,

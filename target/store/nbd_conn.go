@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -122,7 +123,7 @@ func (n *NBD) connect(ctx context.Context) (net.Conn, nbdExport, error) {
 		return nil, e, err
 	case e.can(nbdReadOnly) && !n.cfg.ReadOnly:
 		err = errors.New("the export is read-only: serve it read-only")
-	case e.flags&n.use != n.use:
+	case e.flags&n.use != n.use || e.payload() < n.maximum:
 		err = errNBDLess
 	default:
 		return conn, e, nil
@@ -134,7 +135,7 @@ func (n *NBD) connect(ctx context.Context) (net.Conn, nbdExport, error) {
 func (n *NBD) negotiate(ctx context.Context, export string) (net.Conn, nbdExport, error) {
 	conn, err := n.cfg.Dial(ctx)
 	if err != nil {
-		return nil, nbdExport{}, err
+		return nil, nbdExport{}, fmt.Errorf("%w: is an NBD server running there?", err)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	e, err := negotiateNBD(conn, export, n.blocks)
@@ -207,8 +208,8 @@ func (n *NBD) talk(conn net.Conn) error {
 		// "The client MUST NOT send NBD_CMD_DISC while there are other requests
 		// outstanding" ("Terminating the transmission phase"), and nobody may
 		// have any when Close is called.
-		sender.Wait()
 		conn.SetWriteDeadline(time.Now().Add(time.Second))
+		sender.Wait()
 		conn.Write(appendNBDRequest(nil, 0, nbdCmdDisconnect, 0, 0, 0)) // else it will notice
 	}
 	conn.Close()

@@ -19,6 +19,14 @@ type nbdExport struct {
 
 func (e nbdExport) can(flag uint16) bool { return e.flags&flag != 0 }
 
+// payload is how many bytes a request may have, in whole sectors.
+func (e nbdExport) payload() int {
+	if e.maximum == 0 {
+		return nbdDefaultMaximum
+	}
+	return int(min(e.maximum-e.maximum%SectorSize, nbdDefaultMaximum))
+}
+
 // validate refuses an export that cannot be a disk of sectors.
 func (e nbdExport) validate() error {
 	switch {

@@ -252,4 +252,4 @@ func (n *NBD) abandon() {
 
 // errNBDLess is why a connection is refused whose export can do less than the one
 // that was opened.
-var errNBDLess = errors.New("the NBD server now offers less than before: no FLUSH, FUA, TRIM or WRITE_ZEROES, or no writing")
+var errNBDLess = errors.New("the NBD server now offers less than before: no FLUSH, FUA, TRIM or WRITE_ZEROES, no writing, or only smaller requests")

@@ -99,7 +99,7 @@ func parseNBD(uri string) (nbdAddress, error) {
 	case u.Scheme == "nbd+unix":
 		a.network, a.address = "unix", u.Query().Get("socket")
 		if a.address == "" || u.Host != "" {
-			err = errors.New("want nbd+unix:///export?socket=path, with three slashes")
+			err = errors.New("want nbd+unix:///export?socket=path: three slashes, and the socket")
 		}
 	default:
 		err = errors.New("only nbd: and nbd+unix: are spoken here")
