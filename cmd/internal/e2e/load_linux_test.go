@@ -36,9 +36,8 @@ type load struct {
 	more    chan struct{} // replaced and closed at each
 }
 
-// startLoad opens e1.1 and writes to it, and flushes if so wanted, until the
-// test ends. The target may come and go.
-func (b *bed) startLoad(t *testing.T, flush bool) *load {
+// openDisk is an initiator of e1.1 in this process. Its caller closes it.
+func (b *bed) openDisk(t *testing.T) *initiator.Disk {
 	t.Helper()
 	var port link.Link
 	err := b.initiator.Do(func() (err error) {
@@ -57,7 +56,14 @@ func (b *bed) startLoad(t *testing.T, flush bool) *load {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &load{disk: disk, stop: make(chan struct{}), more: make(chan struct{})}
+	return disk
+}
+
+// startLoad opens e1.1 and writes to it, and flushes if so wanted, until the
+// test ends. The target may come and go.
+func (b *bed) startLoad(t *testing.T, flush bool) *load {
+	t.Helper()
+	l := &load{disk: b.openDisk(t), stop: make(chan struct{}), more: make(chan struct{})}
 	for i := range uint64(loadWriters) {
 		l.done.Go(func() { l.write(t, i) }) // ends with end, or when the disk fails
 	}

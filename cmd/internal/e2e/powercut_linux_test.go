@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -26,6 +27,7 @@ type powerFS struct {
 	size               uint64
 	gone               chan struct{} // closed when nobody is left who could see an answer
 	over               <-chan struct{}
+	refuse             atomic.Bool // fails syncs
 }
 
 const powerInode = 2
@@ -107,6 +109,9 @@ func (fs *powerFS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint
 
 // Fsync implements fuse.RawFileSystem.
 func (fs *powerFS) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status {
+	if fs.refuse.Load() {
+		return fuse.EIO
+	}
 	return fs.status(fs.disk.Sync())
 }
 
@@ -177,4 +182,49 @@ func TestH17PowerCut(t *testing.T) {
 			unmount()
 		})
 	}
+}
+
+// TestH17FailedSyncIsVisible: the kernel says once that a sync has failed, and that
+// all is well the next time. The target remembers: writes and flushes fail until it
+// is started anew, reads go on, and it says why.
+func TestH17FailedSyncIsVisible(t *testing.T) {
+	b := newBed(t, 9000)
+	dir := filepath.Join(b.dir, "power")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fs, unmount := mountPower(t, dir, storetest.NewCrash(loadBytes))
+	path := filepath.Join(dir, "disk")
+	server := b.launch(t, path)
+	disk := b.openDisk(t)
+	defer disk.Close()
+	block := make([]byte, blockSize)
+	write := func() error { _, err := disk.WriteAt(block, 0); return err }
+	if err := write(); err != nil {
+		t.Fatal(err)
+	}
+	fs.refuse.Store(true)
+	if write() == nil {
+		t.Error("a write was acknowledged whose sync failed")
+	}
+	fs.refuse.Store(false)
+	if write() == nil || disk.Flush(t.Context()) == nil {
+		t.Error("a write or a flush was acknowledged after a sync had failed")
+	}
+	if _, err := disk.ReadAt(block, 0); err != nil {
+		t.Errorf("reads fail, too: %v", err)
+	}
+	server.waitFor(t, "a sync failed: writes were lost")
+	if err := server.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if <-server.done; server.err == nil {
+		t.Error("the target ended as if nothing had happened")
+	}
+	server = b.launch(t, path)
+	if err := write(); err != nil {
+		t.Errorf("after a new start: %v", err)
+	}
+	server.stop(t)
+	unmount()
 }
