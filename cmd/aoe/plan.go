@@ -42,11 +42,15 @@ func (c attachConfig) printPlan(w io.Writer, addr frame.Addr) error {
 	if c.ifname == "" {
 		return exit.Usagef("no interface: say -i eth0")
 	}
-	ifi, err := net.InterfaceByName(c.ifname)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.ifname, err)
+	mtu := 0
+	for _, name := range append([]string{c.ifname}, c.others()...) {
+		ifi, err := net.InterfaceByName(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		mtu = max(mtu, ifi.MTU)
 	}
-	p, err := c.billFor(addr, ifi.MTU)
+	p, err := c.billFor(addr, mtu)
 	if err != nil {
 		return err
 	}
@@ -77,6 +81,9 @@ func (c attachConfig) billFor(addr frame.Addr, mtu int) (attachPlan, error) {
 		p.Kernel = append(p.Kernel,
 			reserve.Line{What: "receive ring", Count: slots, Size: size, Why: "slots of the mapped AF_PACKET ring: what is received between two turns of the loop"},
 			reserve.Line{What: "its blocks' ends", Count: 1, Size: bytes - slots*size, Why: "the kernel takes blocks of whole pages, and no slot goes over the end of one"})
+	}
+	for i := range p.Kernel {
+		p.Kernel[i].Count *= 1 + len(c.others()) // one for each interface
 	}
 	for _, l := range p.Kernel {
 		p.KernelBytes += l.Bytes()

@@ -77,6 +77,9 @@ func (h *Hold) openGuard() error {
 
 func (h *Hold) guardInterface() error {
 	k := h.cfg.Kernel
+	if len(h.cfg.Others) > 0 {
+		return errors.New("hold: a guard is for one interface: attach over one, or without --guard")
+	}
 	if k.Table == nil {
 		return fmt.Errorf("hold: a guard needs the table of tags: %s", k.Why)
 	}
