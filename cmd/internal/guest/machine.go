@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"compress/gzip"
 	_ "embed" // init.sh
 	"fmt"
 	"io"
@@ -241,6 +242,11 @@ func (k *Kernel) linuxArgs(m Machine, dir string) (args, missing []string, err e
 	if err != nil {
 		return nil, nil, err
 	}
+	if m.MemoryBytes < DefaultMemory {
+		if archive, err = packed(archive); err != nil {
+			return nil, nil, err
+		}
+	}
 	path := filepath.Join(dir, "initrd")
 	if err := os.WriteFile(path, archive, 0o600); err != nil {
 		return nil, nil, fmt.Errorf("guest: %w", err)
@@ -248,6 +254,19 @@ func (k *Kernel) linuxArgs(m Machine, dir string) (args, missing []string, err e
 	return append(m.hardware(filepath.Join(dir, qmpSocket)), "-kernel", k.image, "-initrd", path,
 		"-append", "console=ttyS0 rdinit=/init panic=-1 mitigations=off nokaslr no_timer_check "+
 			"random.trust_cpu=on net.ifnames=0 printk.devkmsg=on sysrq_always_enabled "+m.KernelArgs), missing, nil
+}
+
+// packed is the archive compressed, which takes longer to boot. But while the kernel
+// unpacks an archive it lies in memory beside what is unpacked, which may take half
+// of the rest: 96 MiB are not enough for one that is not compressed.
+func packed(archive []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write(archive)
+	if err = firstError(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("guest: pack the archive: %w", err)
+	}
+	return b.Bytes(), nil
 }
 
 // qmpSocket is the name of QEMU's monitor in the machine's directory.

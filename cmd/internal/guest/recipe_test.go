@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -83,6 +84,9 @@ func TestQEMUArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := strings.Join(all, " ")
+	if archive, err := os.ReadFile(dir + "/initrd"); err != nil || archive[0] != 0x1f || archive[1] != 0x8b {
+		t.Errorf("the archive of a small machine begins with % x, %v: not gzip", archive[:min(len(archive), 2)], err)
+	}
 	for _, want := range []string{"-accel tcg", "-m 98304K", "ifname=tap1", "unix:" + dir + "/qmp", "-kernel vmlinuz", "-initrd " + dir + "/initrd", "sysrq_always_enabled quiet"} {
 		if !strings.Contains(args, want) {
 			t.Errorf("nothing of %q in %s", want, args)
