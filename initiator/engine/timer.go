@@ -54,6 +54,9 @@ func (e *Engine) watchSilence(now time.Duration, p *path) {
 		silence = min(silence, 2*e.pathTimeout(p))
 	}
 	if p.silentFor(now) >= silence {
+		if e.otherPath(p) {
+			e.setPathTrouble(now, p, Silent, true)
+		}
 		e.fail(now, p)
 		return
 	}
