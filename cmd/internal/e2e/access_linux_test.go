@@ -114,6 +114,28 @@ func TestIdentifyPrintsWhatAoepingDoes(t *testing.T) {
 	wantStatus(t, host, 0, id.Identify.Serial, "identify", "-i", eth, "e1.1")
 }
 
+// TestCfgPrintsWhatAoecfgDoes: what each tool sets, the other reads.
+func TestCfgPrintsWhatAoecfgDoes(t *testing.T) {
+	needProgram(t, "aoecfg", "aoetools")
+	b := newBed(t, 1500)
+	b.serve(t, b.image(t, 1<<20), "--wire-edits", "any")
+	host, eth := b.initiator, b.initiator.Interface
+	aoecfg := func(args ...string) string {
+		t.Helper()
+		// It listens until its time is over, and then says so with its status.
+		out, _ := run(t, host, "aoecfg", append(append([]string{"-t", "1"}, args...), "1", "1", eth)...)
+		return out
+	}
+	for _, text := range []string{"one", "two words, and \"quotes\""} {
+		mustRun(t, host, binary, "cfg", "-i", eth, "e1.1", "fset", text)
+		if theirs, ours := aoecfg(), mustRun(t, host, binary, "cfg", "-i", eth, "e1.1"); theirs != ours || ours != text+"\n" {
+			t.Errorf("of %q aoecfg prints %q, aoe cfg %q", text, theirs, ours)
+		}
+	}
+	aoecfg("-c", "fset", "-s", "theirs")
+	wantStatus(t, host, 0, "theirs\n", "cfg", "-i", eth, "e1.1", "test", "theirs")
+}
+
 // TestRevalidateTellsOfAnotherSize: a disk that has grown, and one that is down,
 // which flush then detaches.
 func TestRevalidateTellsOfAnotherSize(t *testing.T) {
