@@ -61,7 +61,7 @@ func TestMistakesHaveALine(t *testing.T) {
 		{`disk e1.1 "x`, "without an end"},
 		{`disk e1.1 x\`, "end of the line"},
 		{"disk e1.1 x fast", "want some of buffers, config-string, length, mask, mode"},
-		{"disk e1.1 x mode", "want mode=..."},
+		{"disk e1.1 x mode", "want mode=VALUE"},
 		{"disk e1.1 x mode=fast", "want one of sync, flush, direct"},
 		{"disk e1.1 x read-only=maybe", "want yes or no"},
 		{"disk e1.1 x offset=100", "not a multiple of 512"},

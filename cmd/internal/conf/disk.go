@@ -106,7 +106,7 @@ func (d *Disk) option(word string) error {
 		return fmt.Errorf("%q: there is no such option: want some of %s", word, strings.Join(names, ", "))
 	}
 	if !has && name != "read-only" && name != "snapshot" {
-		return fmt.Errorf("%s without a value: want %s=...", name, name)
+		return fmt.Errorf("%s without a value: want %s=VALUE", name, name)
 	}
 	if err := read(d, value); err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -161,10 +161,11 @@ func (v *Inventory) beginLocked(ctx context.Context, p plan, undo *undoing) erro
 		undo.add(func() error { return v.removeDiskLocked(ctx, d.Addr) })
 	}
 	for _, name := range p.deadLinks {
+		from := v.links[name].origin
 		if err := v.removeInterfaceLocked(name); err != nil {
 			return err
 		}
-		if err := v.addInterfaceLocked(name, File); err != nil {
+		if err := v.addInterfaceLocked(name, from); err != nil {
 			return err
 		}
 	}

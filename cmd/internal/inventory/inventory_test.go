@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"aoe/cmd/internal/conf"
 	"aoe/frame"
 	"aoe/frame/link"
 	"aoe/frame/link/linktest"
 	"aoe/target"
+	"aoe/target/store"
 )
 
 // A bed is an inventory of a server that serves, in a directory with files.
@@ -245,4 +247,35 @@ func TestOrigins(t *testing.T) {
 	if n := len(b.opened); n != 1 {
 		t.Errorf("%d interfaces opened", n)
 	}
+}
+
+// stuck is a store whose syncs wait.
+type stuck struct {
+	store.Store
+	release chan struct{}
+}
+
+func (s stuck) Sync() error {
+	<-s.release
+	return s.Store.Sync()
+}
+
+// TestRemovingABusyDiskDoesNotHang: it is not served any more, and said to be busy.
+func TestRemovingABusyDiskDoesNotHang(t *testing.T) {
+	b := newBed(t)
+	e11 := frame.Addr{Shelf: 1, Slot: 1}
+	st := stuck{store.Memory(1 << 20), make(chan struct{})}
+	if err := b.server.AddDisk(target.Disk{Addr: e11, Store: st}); err != nil {
+		t.Fatal(err)
+	}
+	b.setEntry(Entry{conf.Disk{Addr: e11}, Control})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := b.RemoveDisk(ctx, e11); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "still busy") {
+		t.Errorf("%v", err)
+	}
+	b.want(" on 0")
+	b.must("interface x\ndisk e1.1 a\n") // its address is free
+	b.want("e1.1 a 2048 on 1")
+	close(st.release)
 }
