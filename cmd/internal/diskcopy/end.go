@@ -52,7 +52,7 @@ func Disk(d *initiator.Disk) *End {
 	id := d.Identify()
 	return &End{
 		Device: d, Name: d.Target().Addr.String(), Size: d.Size(), TrimZeroes: id.Trim && id.TrimZeroes,
-		ID: fmt.Sprintf("aoe serial %q", id.Serial),
+		ID: fmt.Sprintf("aoe %s serial %q", d.Target().Addr, id.Serial), // some targets have no serial number
 	}
 }
 
@@ -93,6 +93,8 @@ func OpenDestination(path string, size int64, force, goOn bool) (*End, error) {
 	fi, err := os.Stat(path)
 	regular := !store.IsURI(path) && (errors.Is(err, fs.ErrNotExist) || err == nil && fi.Mode().IsRegular())
 	switch {
+	case regular && goOn && err != nil:
+		return nil, fmt.Errorf("%s: %w, though a copy to it was begun: remove the state file to begin anew", path, fs.ErrNotExist)
 	case !regular || goOn:
 	case err == nil && fi.Size() > 0 && !force:
 		return nil, fmt.Errorf("%s %w: --force overwrites it", path, ErrExists)

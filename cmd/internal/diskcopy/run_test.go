@@ -212,6 +212,9 @@ func TestWhatIsRefused(t *testing.T) {
 	if _, err := OpenDestination(other, size, false, false); !errors.Is(err, ErrExists) {
 		t.Errorf("a file that is there: %v", err)
 	}
+	if _, err := OpenDestination(other+".gone", size, false, true); err == nil || !strings.Contains(err.Error(), "remove the state file") {
+		t.Errorf("a file that is gone: %v", err)
+	}
 	if err := os.WriteFile(state, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
