@@ -40,8 +40,8 @@ func (b *bed) random(t *testing.T, name string, n int64) string {
 func TestCopyThroughOutages(t *testing.T) {
 	b := newBed(t, 9000)
 	host, eth := b.initiator, b.initiator.Interface
-	image := b.random(t, "source.img", choose[int64](2<<30, 256<<20))
-	disk := b.image(t, choose[int64](2<<30, 256<<20))
+	image := b.random(t, "source.img", choose[int64](1<<30, 256<<20))
+	disk := b.image(t, choose[int64](1<<30, 256<<20))
 	server := b.serve(t, disk)
 	args := []string{"copy", "-i", eth, "--chunk", "64K", "--depth", "4", "--verify", image, "e1.1"}
 	copying := start(t, host, binary, args...)
