@@ -133,7 +133,7 @@ func (b *bench) submit(r *Request) {
 func (b *bench) post(at time.Duration, f []byte, toTarget bool) {
 	if b.rng.Float64() >= b.loss/2 {
 		b.seq++
-		heap.Push(&b.queue, event{at, b.seq, append([]byte(nil), f...), toTarget})
+		heap.Push(&b.queue, event{at, b.seq, append([]byte(nil), f...), toTarget, 0})
 	}
 }
 
