@@ -50,7 +50,7 @@ func runSeeds(ctx context.Context, o Options) (Result, error) {
 		switch {
 		case y.wrong > 0 || below != machine.Unguarded && y.dead > 0:
 			r.Differs = append(r.Differs, fmt.Sprintf("%v: %d of %d seeds dead, %d wrong; the first is %s", below, y.dead, n, y.wrong, y.first))
-		case below == machine.Unguarded && y.dead == 0 && n >= 20:
+		case below == machine.Unguarded && y.dead == 0 && n >= 100:
 			r.Differs = append(r.Differs, fmt.Sprintf("%v: none of %d seeds dead: the simulation sees nothing", below, n))
 		}
 		name := below.String()

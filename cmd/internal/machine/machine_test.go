@@ -36,7 +36,7 @@ func TestSeeds(t *testing.T) {
 // death would be seen.
 func TestCanary(t *testing.T) {
 	dead := 0
-	for seed := range uint64(30) {
+	for seed := range uint64(200) {
 		r, err := Run(seed, Unguarded)
 		if err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestCanary(t *testing.T) {
 			dead++
 		}
 	}
-	t.Logf("%d of 30 died", dead)
+	t.Logf("%d of 200 died", dead)
 	if dead == 0 {
 		t.Error("nothing dies without the guard: the simulation is blind")
 	}

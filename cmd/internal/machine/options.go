@@ -82,7 +82,10 @@ func Draw(rng *rand.Rand, below Below) Options {
 	o.Flood = maybe(1) * lineRate * math.Pow(10, 2*rng.Float64()) // up to 100 times the wire
 	o.Forged = maybe(5000)
 	o.DirtyRate, o.ReadRate = math.Pow(10, 3+2*rng.Float64()), maybe(2000)
-	o.Sockets = o.Pages // in the end they may take everything
+	o.Sockets = o.Pages + o.Card // there can always be more sockets
+	if rng.IntN(2) == 0 {
+		o.Sockets = 1 + rng.IntN(o.Pages)
+	}
 	if below != OwnQueue {
 		o.Watermark = min(2+rng.IntN(3), o.Pages-1)
 	}
