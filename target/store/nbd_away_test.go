@@ -108,6 +108,30 @@ func TestNBDFlushInFlightIsLost(t *testing.T) {
 	}
 }
 
+// A flush covers what was answered when it was sent, and no write that is
+// answered before it is.
+func TestNBDFlushCoversWhatWasBefore(t *testing.T) {
+	v, uri := newNBDServer(t, "unix", storetest.NewCrash(1<<20))
+	v.set(func() { v.hold, v.record = 2, true }) // two answers, the last first
+	n := openNBD(t, store.NBDConfig{URI: uri, Patience: -1})
+	flushed := make(chan error)
+	go func() { flushed <- n.Sync() }()
+	for len(v.requests()) == 0 { // it has arrived
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := n.WriteAt(make([]byte, 512), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-flushed; err != nil {
+		t.Fatal(err)
+	}
+	v.set(func() { v.hold = 0 })
+	v.crash(rand.New(rand.NewPCG(1, 0)))
+	if err := n.Sync(); !errors.Is(err, store.ErrLost) {
+		t.Errorf("Sync: %v, want ErrLost: the write came after the flush", err)
+	}
+}
+
 // With Durable a first Sync is sent: another process may have written before.
 // After it, there is nothing to be asked for.
 func TestNBDDurableUsesFUA(t *testing.T) {

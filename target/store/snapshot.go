@@ -73,7 +73,8 @@ func openChanging(cfg Config) (Store, error) {
 // sector by sector, the new or the base.
 type snapshot struct {
 	base    Store
-	layer   *file
+	layer   Prompt
+	path    string // of the layer
 	quick   Prompt // base, if it can
 	private bool   // gone with the process
 	size    int64
@@ -113,7 +114,8 @@ var (
 	errOtherBase = errors.New("the file belongs to another base, or the base has another size now")
 )
 
-func openSnapshot(cfg SnapshotConfig) (*snapshot, error) {
+// newSnapshot is a snapshot without its layer.
+func newSnapshot(cfg SnapshotConfig) (*snapshot, error) {
 	i := cfg.Base.Info()
 	if !i.ReadOnly {
 		return nil, fmt.Errorf("%s is not opened read-only", i.Name)
@@ -130,16 +132,32 @@ func openSnapshot(cfg SnapshotConfig) (*snapshot, error) {
 	s.pages = make([]atomic.Pointer[page], (size+pageBytes-1)/pageBytes)
 	bits := int64(len(s.pages)) * SectorSize
 	s.data = dataAlign + (bits+dataAlign-1)/dataAlign*dataAlign
+	return s, nil
+}
+
+func openSnapshot(cfg SnapshotConfig) (*snapshot, error) {
+	s, err := newSnapshot(cfg)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.openLayer(cfg); err != nil {
 		return nil, err
 	}
+	if err := s.begin(); err != nil {
+		return nil, errors.Join(err, s.layer.Close())
+	}
+	return s, nil
+}
+
+// begin reads the layer, or makes an empty one of it.
+func (s *snapshot) begin() error {
+	i := s.base.Info()
 	id, err := s.header(i.Identity)
 	if err == nil && !s.private {
 		err = s.load()
 	}
 	if err != nil {
-		s.layer.Close()
-		return nil, err
+		return err
 	}
 	own := s.layer.Info()
 	s.info = Info{
@@ -147,7 +165,7 @@ func openSnapshot(cfg SnapshotConfig) (*snapshot, error) {
 		PhysicalBlock: own.PhysicalBlock, Trim: own.Trim, TrimZeroes: own.TrimZeroes,
 		Rotational: i.Rotational || own.Rotational, Volatile: s.private || own.Volatile, OneWriter: own.OneWriter,
 	}
-	return s, nil
+	return nil
 }
 
 // openLayer opens the file of the changes, as large as it has to be.
@@ -167,7 +185,10 @@ func (s *snapshot) openLayer(cfg SnapshotConfig) (err error) {
 		err = f.Truncate(s.data + s.size)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		s.layer, err = open(Config{Path: path})
+		var f *file
+		if f, err = open(Config{Path: path}); err == nil {
+			s.layer, s.path = f, path
+		}
 	}
 	if s.private {
 		err = errors.Join(err, os.Remove(path))
@@ -182,7 +203,7 @@ func (s *snapshot) openLayer(cfg SnapshotConfig) (err error) {
 // number that the file is known by.
 func (s *snapshot) header(base string) (id []byte, err error) {
 	if have, _ := s.layer.Size(); have != s.data+s.size {
-		return nil, fmt.Errorf("%s: %w", s.layer.cfg.Path, errOtherBase)
+		return nil, fmt.Errorf("%s: %w", s.path, errOtherBase)
 	}
 	var b, zero [SectorSize]byte
 	if _, err := s.layer.ReadAt(b[:], 0); err != nil {
@@ -195,7 +216,7 @@ func (s *snapshot) header(base string) (id []byte, err error) {
 	case bytes.HasPrefix(b[:], want):
 		return b[n : n+16], nil
 	case b != zero:
-		return nil, fmt.Errorf("%s: %w", s.layer.cfg.Path, errOtherBase)
+		return nil, fmt.Errorf("%s: %w", s.path, errOtherBase)
 	default:
 		id = b[n : n+16]
 		copy(b[:], want)
