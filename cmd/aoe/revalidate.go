@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +73,7 @@ func revalidate(ctx context.Context, o oneDisk, dir rundir.Dir, name string) (*r
 		return nil, err
 	}
 	if len(o.interfaces) == 0 {
-		o.interfaces = []string{s.Interface}
+		o.interfaces = strings.Split(s.Interface, ",")
 	}
 	got := &revalidation{Status: s, Changed: []string{}}
 	d, err := o.findAddr(ctx, addr)

@@ -25,7 +25,8 @@ func newStat() *cobra.Command {
 		Long: `Print a line for each attached disk: its address, size in billions of bytes,
 interface, state and device. The columns are those of aoe-stat(8).
 
-A state other than up is followed by the reason. With --verbose, counters follow:
+A state other than up is followed by the reason, and since when. With --verbose,
+counters follow:
 frames and requests, retransmissions, round trips, the memory reserve and its
 regime (normal, or crunch when ordinary allocation fails), and how few buffers of
 the reserve were ever free.
@@ -91,7 +92,7 @@ func printStatuses(w io.Writer, all []rundir.Status, verbose bool) error {
 			size = "(NA)"
 		}
 		if s.Reason != "" {
-			state += " (" + s.Reason + ")"
+			state += " (" + s.Reason + since(s) + ")"
 		}
 		t.Row(s.Addr.String(), size, s.Interface, state, s.Device)
 	}
@@ -104,6 +105,14 @@ func printStatuses(w io.Writer, all []rundir.Status, verbose bool) error {
 		}
 	}
 	return nil
+}
+
+// since is from when on the disk has been how it is, if that is known.
+func since(s rundir.Status) string {
+	if s.Stats == nil || s.Stats.State.Why == "" {
+		return ""
+	}
+	return ", since " + s.Stats.State.Since.Format(time.DateTime)
 }
 
 // printStatus prints everything about one disk.
