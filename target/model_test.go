@@ -174,12 +174,12 @@ type sender struct {
 // answered is not carried out again (H1), unless its sender is known to use tags
 // again (H4).
 func (q *asked) again(writing bool, n int) (answer []byte, copied bool) {
-	d, whole, what := q.d, string(q.f), string(q.f[6:36])
+	d, whole := q.d, string(q.f)
 	if d.active[whole] {
 		return nil, true
 	}
 	if writing {
-		what = string(q.f[6 : 36+n])
+		what := string(q.f[6 : 36+n])
 		if d.said == nil {
 			d.said = map[sender]string{}
 		}
