@@ -69,7 +69,9 @@ EXIT STATUS
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			return c.run(ctx, cmd.InOrStdin(), cmd.OutOrStdout())
+			return c.run(ctx, cmd.InOrStdin(), cmd.OutOrStdout(), func() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "tracing %s; Ctrl-C ends with a summary\n", c.ifname)
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -85,7 +87,7 @@ EXIT STATUS
 // errEnough ends a trace that has counted as many frames as it was to.
 var errEnough = errors.New("enough")
 
-func (c traceConfig) run(ctx context.Context, in io.Reader, out io.Writer) (err error) {
+func (c traceConfig) run(ctx context.Context, in io.Reader, out io.Writer, ready func()) (err error) {
 	tracer, save := trace.NewTracker(c.addr), func(pcap.Frame) error { return nil }
 	if c.write != "" {
 		f, err := os.Create(c.write)
@@ -101,7 +103,7 @@ func (c traceConfig) run(ctx context.Context, in io.Reader, out io.Writer) (err 
 	}
 	var first time.Time
 	seen := 0
-	missed, err := c.frames(ctx, in, func(f pcap.Frame) error {
+	missed, err := c.frames(ctx, in, ready, func(f pcap.Frame) error {
 		e, ok := tracer.Add(f.Time, f.Data, f.Length)
 		if !ok {
 			return nil
@@ -133,9 +135,9 @@ func (c traceConfig) run(ctx context.Context, in io.Reader, out io.Writer) (err 
 }
 
 // frames hands f all frames, and tells how many are missing.
-func (c traceConfig) frames(ctx context.Context, in io.Reader, f func(pcap.Frame) error) (missed uint64, err error) {
+func (c traceConfig) frames(ctx context.Context, in io.Reader, ready func(), f func(pcap.Frame) error) (missed uint64, err error) {
 	if c.ifname != "" {
-		return trace.Listen(ctx, c.ifname, f)
+		return trace.Listen(ctx, c.ifname, ready, f)
 	}
 	if c.read != "-" {
 		file, err := os.Open(c.read)

@@ -49,6 +49,7 @@ func TestTraceAgreesWithTshark(t *testing.T) {
 	finish := b.capture(t)
 	live := filepath.Join(b.dir, "live.pcap")
 	tracing := start(t, host, binary, "trace", "-i", eth, "--write", live)
+	tracing.waitFor(t, "tracing "+eth)
 	server := b.serve(t, b.image(t, 16<<20), "--wire-edits", "any")
 	image := b.random(t, "source.img", 4<<20)
 	mustRun(t, host, binary, "copy", "-i", eth, "--verify", image, "e1.1")
@@ -115,6 +116,7 @@ func TestTraceFindsWhatWasLost(t *testing.T) {
 	host, eth := b.initiator, b.initiator.Interface
 	file := filepath.Join(b.dir, "lost.pcap")
 	tracing := start(t, host, binary, "trace", "-i", eth, "--write", file, "e1.*")
+	tracing.waitFor(t, "tracing "+eth)
 	disk := b.image(t, 64<<20)
 	server := b.serve(t, disk)
 	copying := start(t, host, binary, "copy", "-i", eth, "--chunk", "64K", "--depth", "1", b.random(t, "source.img", 64<<20), "e1.1")

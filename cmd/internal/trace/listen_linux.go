@@ -22,8 +22,9 @@ const snap = 16 << 10
 // Listen hands f the AoE frames that pass the interface, in both directions, with
 // the kernel's time, until ctx is done or f returns an error. Frames in a VLAN,
 // whose tag the kernel has taken off, are there as well. It returns how many
-// frames came faster than f took them, and are missing.
-func Listen(ctx context.Context, ifname string, f func(pcap.Frame) error) (missed uint64, err error) {
+// frames came faster than f took them, and are missing. ready is called when no
+// frame will be missed for not listening yet.
+func Listen(ctx context.Context, ifname string, ready func(), f func(pcap.Frame) error) (missed uint64, err error) {
 	ifi, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return 0, fmt.Errorf("trace: %s: %w", ifname, err)
@@ -41,6 +42,7 @@ func Listen(ctx context.Context, ifname string, f func(pcap.Frame) error) (misse
 	if err != nil {
 		return 0, fmt.Errorf("trace: %s: %w", ifname, err)
 	}
+	ready()
 	err = receive(ctx, conn, f)
 	if err != nil {
 		err = fmt.Errorf("trace: %s: %w", ifname, err)
@@ -53,31 +55,58 @@ func Listen(ctx context.Context, ifname string, f func(pcap.Frame) error) (misse
 	return missed, errors.Join(err, ctlErr)
 }
 
-// receive is Listen with the socket.
+// receive is Listen with the socket. When ctx is done it takes what has arrived
+// until then.
 func receive(ctx context.Context, conn syscall.RawConn, f func(pcap.Frame) error) error {
-	buf, control := make([]byte, snap), make([]byte, 256)
+	t := taker{buf: make([]byte, snap), control: make([]byte, 256)}
 	for {
-		var n, nc int
-		var got error
-		err := conn.Read(func(fd uintptr) bool {
-			// "MSG_TRUNC: return the real length of the packet" (recv(2))
-			n, nc, _, _, got = unix.Recvmsg(int(fd), buf, control, unix.MSG_TRUNC)
-			return !errors.Is(got, unix.EAGAIN)
-		})
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		case errors.Is(got, unix.ENETDOWN) || errors.Is(got, unix.EINTR):
-			continue // frames may come again (H19)
-		case got != nil:
-			return got
+		err := conn.Read(func(fd uintptr) bool { return t.take(fd) })
+		if err != nil && ctx.Err() != nil {
+			break
 		}
-		if err := f(pcap.Frame{Time: stamp(control[:nc]), Data: buf[:min(n, len(buf))], Length: n}); err != nil {
+		if err != nil {
+			return err
+		}
+		if err := t.hand(f); err != nil {
 			return err
 		}
 	}
+	for more := true; more; {
+		if err := conn.Control(func(fd uintptr) { more = t.take(fd) && t.err == nil }); err != nil {
+			return err
+		}
+		if more {
+			if err := t.hand(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// A taker takes one frame at a time off a socket.
+type taker struct {
+	buf, control []byte
+	n, nc        int
+	err          error
+}
+
+// take reports false when there is no frame yet.
+func (t *taker) take(fd uintptr) bool {
+	// "MSG_TRUNC: return the real length of the packet" (recv(2))
+	t.n, t.nc, _, _, t.err = unix.Recvmsg(int(fd), t.buf, t.control, unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+	return !errors.Is(t.err, unix.EAGAIN)
+}
+
+// hand gives f the frame that was taken.
+func (t *taker) hand(f func(pcap.Frame) error) error {
+	if errors.Is(t.err, unix.ENETDOWN) || errors.Is(t.err, unix.EINTR) {
+		return nil // frames may come again (H19)
+	}
+	if t.err != nil {
+		return t.err
+	}
+	return f(pcap.Frame{Time: stamp(t.control[:t.nc]), Data: t.buf[:min(t.n, len(t.buf))], Length: t.n})
 }
 
 // socket receives AoE frames, those that leave too: "ETH_P_ALL ... all packets".

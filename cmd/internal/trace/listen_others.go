@@ -10,6 +10,6 @@ import (
 )
 
 // Listen needs Linux.
-func Listen(context.Context, string, func(pcap.Frame) error) (missed uint64, err error) {
+func Listen(context.Context, string, func(), func(pcap.Frame) error) (missed uint64, err error) {
 	return 0, errors.New("trace: capturing needs Linux: capture with tcpdump -w FILE ether proto 0x88a2, and read that with --read FILE")
 }
