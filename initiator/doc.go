@@ -43,6 +43,13 @@
 // may be swapped out to the very disk it serves. The link is the caller's to
 // close, after the disk.
 //
+// # Paths
+//
+// With [Config.Others] a disk is reached over several ports, and over every port
+// of the target behind each. The loop receives from the first port, a goroutine
+// from each other. See package engine for which path is used when, and
+// [Stats.Paths] for how they are.
+//
 // # Waiting, and why it cannot deadlock
 //
 // Who holds an admitted request can finish it without another (I3). Who waits
