@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,12 +22,22 @@ type peerFrame struct {
 	b    []byte
 }
 
-// peerFrames reads testdata/peers.txt: a comment for each frame, then its bytes
-// in hexadecimal, blanks where a reader wants them. A line that ends in "xN"
-// stands N times.
+// peerFrames are the frames of testdata/peers.txt.
 func peerFrames(t testing.TB) []peerFrame {
 	t.Helper()
-	text, err := os.ReadFile("testdata/peers.txt")
+	all := readFrames(t, "peers.txt")
+	if len(all) < 90 {
+		t.Fatalf("peers.txt has %d frames: fewer than were captured", len(all))
+	}
+	return all
+}
+
+// readFrames reads a file of testdata: a comment for each frame, then its bytes in
+// hexadecimal, blanks where a reader wants them. A line that ends in "xN" stands
+// N times. Comments without a frame are about the file.
+func readFrames(t testing.TB, file string) []peerFrame {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,21 +52,17 @@ func peerFrames(t testing.TB) []peerFrame {
 		n := 1
 		if ok {
 			if n, err = strconv.Atoi(times); err != nil {
-				t.Fatalf("peers.txt: %q: %v", sc.Text(), err)
+				t.Fatalf("%s: %q: %v", file, sc.Text(), err)
 			}
 		}
 		b, err := hex.DecodeString(strings.ReplaceAll(line, " ", ""))
 		if err != nil {
-			t.Fatalf("peers.txt: %q: %v", sc.Text(), err)
+			t.Fatalf("%s: %q: %v", file, sc.Text(), err)
 		}
 		last := &all[len(all)-1]
 		last.b = append(last.b, bytes.Repeat(b, n)...)
 	}
-	all = all[2:] // about the file
-	if len(all) < 90 {
-		t.Fatalf("peers.txt has %d frames: fewer than were captured", len(all))
-	}
-	return all
+	return slices.DeleteFunc(all, func(f peerFrame) bool { return f.b == nil })
 }
 
 // peer is the only or the first frame with the given name.

@@ -17,6 +17,13 @@ type Config struct {
 	// from it; it is the caller's to close.
 	Link link.Link
 
+	// Others are more ports to the same disk, for more paths to it: what is sent
+	// is spread over all paths that work, by how long they take, and one that
+	// does not answer is left out until it does. Each target's port that
+	// shows the disk behind one of ours is a path. What is said of Link holds
+	// for each.
+	Others []Port
+
 	// Addr is the disk's; no wildcard.
 	Addr frame.Addr
 
@@ -64,7 +71,7 @@ type Config struct {
 	// for ever: right for a disk that is swapped to.
 	DeadTime time.Duration
 
-	// RTOMin is the least retransmission timeout. Zero means 2 ms; negative is
+	// RTOMin is the least retransmission timeout. Zero means 1 ms; negative is
 	// refused. Others are in [engine.Config].
 	RTOMin time.Duration
 
@@ -101,7 +108,7 @@ type Config struct {
 type Tags interface {
 	engine.Tags
 
-	// Ask is called before the disk is looked for: until SetPath, any answer
+	// Ask is called before the disk is looked for: until SetPaths, any answer
 	// of its address is wanted.
 	Ask()
 }
@@ -186,6 +193,7 @@ func (c Config) Plan(mtu, sectors int) (reserve.Plan, error) {
 	}
 	return reserve.Sizing{
 		MTU:              mtu,
+		Links:            1 + len(c.Others),
 		Requests:         c.ReservedRequests,
 		NormalRequests:   max(c.Depth, c.ReservedRequests),
 		FramesPerRequest: framesFor(c.MaxRequest, sectors),
@@ -208,6 +216,14 @@ func (c Config) engineConfig() engine.Config {
 		Overtake:  c.Overtake,
 		Probe:     c.Probe,
 		Rand:      c.Rand,
-		Tags:      c.Tags,
+		Tags:      c.tags(),
 	}
+}
+
+// tags are those of the ports.
+func (c Config) tags() (all []engine.Tags) {
+	for _, p := range c.ports() {
+		all = append(all, p.Tags)
+	}
+	return all
 }

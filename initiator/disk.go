@@ -28,10 +28,10 @@ type Disk struct {
 
 	// The loop's.
 	engine  *engine.Engine
-	stock   *reserve.Stock
-	out     [][]byte
-	linkGen uint32
-	stocked int // size of the stock when last looked
+	ports   []*port
+	stocked int // size of the first port's stock when last looked
+
+	pumps sync.WaitGroup // goroutines of the other ports
 
 	loopEnded chan struct{}
 	linkErr   error // why the loop ended by itself; valid after loopEnded

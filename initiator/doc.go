@@ -6,8 +6,8 @@
 //	err = d.Flush(ctx)
 //	err = d.Close()
 //
-// [Discover] finds disks, [Ping], [QueryConfig], [Identify] and [CheckPower]
-// send single commands.
+// [Discover] finds disks; [Ping], [QueryConfig], [Identify], [CheckPower],
+// [MaskList], [ReserveList] and [IssueATA] send single commands.
 //
 // # Two interfaces
 //
@@ -42,6 +42,13 @@
 // blocks, logs, allocates, or touches memory that it does not own, because that
 // may be swapped out to the very disk it serves. The link is the caller's to
 // close, after the disk.
+//
+// # Paths
+//
+// With [Config.Others] a disk is reached over several ports, and over every port
+// of the target behind each. The loop receives from the first port, a goroutine
+// from each other. See package engine for which path is used when, and
+// [Stats.Paths] for how they are.
 //
 // # Waiting, and why it cannot deadlock
 //

@@ -38,7 +38,7 @@ func TestH6SlowFlushIsNotHammered(t *testing.T) {
 
 // TestH11TypedErrors: what the target says comes out as a type, at once.
 func TestH11TypedErrors(t *testing.T) {
-	b := newBed(t, bedConfig{})
+	b := newBed(t, bedConfig{disk: Config{RTOMin: time.Second}}) // whatever else the machine does
 	p := make([]byte, 16<<10)
 	for _, code := range []aoe.Error{aoe.ErrorBadArgumentParameter, aoe.ErrorDeviceUnavailable, aoe.ErrorTargetIsReserved, 77} {
 		b.target.Change(func(c *initiatortest.Config) { c.Faults.AoEError = code })

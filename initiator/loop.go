@@ -13,6 +13,8 @@ import (
 // too, and sends everything in one batch.
 func (d *Disk) run() {
 	defer close(d.loopEnded)
+	defer d.stopPumps()
+	first := d.ports[0]
 	if d.cfg.Pulse != nil {
 		defer d.cfg.Pulse.Stop()
 	}
@@ -27,15 +29,15 @@ func (d *Disk) run() {
 		defer runtime.UnlockOSThread()
 	}
 	for {
-		frames := d.stock.Frames()
+		frames := first.stock.Frames()
 		if len(frames) != d.stocked {
 			d.regimeChanged(len(frames))
 		}
-		n, err := d.cfg.Link.Recv(frames, d.sleep())
+		n, err := first.link.Recv(frames, d.sleep())
 		d.inbox.asleep.Store(false)
 		now := d.now()
 		for i := range n {
-			d.receive(now, i, frames[i])
+			d.receive(now, first, i, frames[i])
 		}
 		if err != nil {
 			d.linkErr = err
@@ -71,23 +73,21 @@ func (d *Disk) sleep() time.Duration {
 
 // receive keeps a frame by exchange if it answers a request, and frees it at
 // once if not (I5).
-func (d *Disk) receive(now time.Duration, slot int, b []byte) {
-	r, i := d.engine.Receive(now, b)
+func (d *Disk) receive(now time.Duration, p *port, slot int, b []byte) {
+	r, i := d.engine.Receive(now, p.index, b)
 	if r == nil {
-		d.stock.Drop(slot)
+		p.stock.Drop(slot)
 		return
 	}
-	d.stock.Exchange(slot, d.requests[r.ID].grant, receiveIndex(i))
+	p.stock.Exchange(slot, d.requests[r.ID].grant, receiveIndex(i))
 }
 
 // turn does all but receiving. It reports whether the disk is being closed.
 func (d *Disk) turn(now time.Duration) (closing bool) {
-	if s := d.cfg.Link.State(); s.Generation != d.linkGen {
-		d.linkGen = s.Generation
-		d.engine.LinkChanged(now, s.MAC, s.Up, d.fits(s.MTU))
-	}
+	d.lookAtPorts(now)
 	d.callBack()
 	c := d.inbox.take()
+	d.receivePumped(now)
 	d.takeIn(now, c)
 	d.engine.Advance(now)
 	d.callBack()
@@ -148,9 +148,11 @@ func (d *Disk) takeIn(now time.Duration, c contents) {
 // send sends what the engine has to send. The link never blocks; what it cannot
 // send is lost, and sent again by the engine's timers.
 func (d *Disk) send(now time.Duration) {
-	for n := d.engine.Drain(now, d.out); n > 0; n = d.engine.Drain(now, d.out) {
-		// An error means that the link is of no more use: Recv will say so.
-		_, _ = d.cfg.Link.Send(d.out[:n])
+	for _, p := range d.ports {
+		for n := d.engine.Drain(now, p.index, p.out); n > 0; n = d.engine.Drain(now, p.index, p.out) {
+			// An error means that the link is of no more use: Recv will say so.
+			_, _ = p.link.Send(p.out[:n])
+		}
 	}
 }
 

@@ -34,50 +34,40 @@ func Open(ctx context.Context, cfg Config) (*Disk, error) {
 		ctx, cancel = context.WithTimeout(ctx, OpenTime)
 		defer cancel()
 	}
-	if cfg.Tags != nil {
-		cfg.Tags.Ask()
-	}
-	a := newAsker(cfg.Link)
-	target, id, data, err := a.look(ctx, cfg)
-	if err != nil {
+	f := finder{cfg: cfg}
+	if err := f.everywhere(ctx); err != nil {
 		return nil, err
 	}
-	payload, err := a.provePayload(ctx, cfg, target, id.Serial)
-	if err != nil {
-		return nil, err
-	}
-	return newDisk(cfg, target, id, data, payload)
+	return newDisk(cfg, f)
 }
 
 // look finds the disk. One that is asked for by its serial number is looked for
 // again when only others with its address have answered; if then nobody does,
 // or there is no more time, the others are what there is to tell of.
-func (a *asker) look(ctx context.Context, cfg Config) (Target, frame.Identify, []byte, error) {
+func (a *asker) look(ctx context.Context, cfg Config) ([]Target, frame.Identify, []byte, error) {
 	var replaced error
 	for range proofTries {
 		found, err := a.find(ctx, cfg.Addr, openGrace)
 		if err != nil {
-			return Target{}, frame.Identify{}, nil, cmp.Or(replaced, err)
+			return nil, frame.Identify{}, nil, cmp.Or(replaced, err)
 		}
 		t, id, data, err := a.choose(ctx, cfg, found)
 		switch {
 		case errors.Is(err, ErrReplaced):
 			replaced = err
 		case err != nil && replaced != nil:
-			return t, id, nil, replaced
+			return nil, id, nil, replaced
 		default:
 			return t, id, data, err
 		}
 	}
-	return Target{}, frame.Identify{}, nil, replaced
+	return nil, frame.Identify{}, nil, replaced
 }
 
-// choose identifies every target that answered. Several ports of one target show
-// the same disk; two disks with the same address are trouble (H15).
-func (a *asker) choose(ctx context.Context, cfg Config, found []Target) (Target, frame.Identify, []byte, error) {
-	var target Target
-	var id frame.Identify
-	var data []byte
+// choose identifies every target that answered, and returns those with the disk.
+// Several ports of one target show the same disk; two disks with the same address
+// are trouble (H15).
+func (a *asker) choose(ctx context.Context, cfg Config, found []Target) (targets []Target, id frame.Identify, data []byte, err error) {
 	tries := 0 // as long as there is time
 	if len(found) > 1 {
 		tries = proofTries // one of several may be deaf
@@ -88,26 +78,27 @@ func (a *asker) choose(ctx context.Context, cfg Config, found []Target) (Target,
 		case errors.Is(err, ErrNoAnswer) && tries > 0 && ctx.Err() == nil:
 			continue
 		case err != nil:
-			return target, id, nil, err
+			return nil, id, nil, err
 		case cfg.Serial != "" && i.Serial != cfg.Serial:
 			continue
+		case data != nil && i.Serial != id.Serial:
+			return nil, id, nil, fmt.Errorf("initiator: %v: %w: %v has serial number %q, %v has %q: say which in Config.Serial",
+				cfg.Addr, ErrAmbiguous, targets[0].MAC, id.Serial, t.MAC, i.Serial)
 		case data == nil:
-			target, id, data = t, i, d
-		case i.Serial != id.Serial:
-			return target, id, nil, fmt.Errorf("initiator: %v: %w: %v has serial number %q, %v has %q: say which in Config.Serial",
-				cfg.Addr, ErrAmbiguous, target.MAC, id.Serial, t.MAC, i.Serial)
+			id, data = i, d
 		}
+		targets = append(targets, t)
 	}
 	switch {
 	case data == nil && cfg.Serial == "":
-		return target, id, nil, fmt.Errorf("initiator: %v: %w to IDENTIFY, though %d to query config", cfg.Addr, ErrNoAnswer, len(found))
+		return nil, id, nil, fmt.Errorf("initiator: %v: %w to IDENTIFY, though %d to query config", cfg.Addr, ErrNoAnswer, len(found))
 	case data == nil:
-		return target, id, nil, fmt.Errorf("initiator: %v: %w: none of %d that answer has the serial number %q",
+		return nil, id, nil, fmt.Errorf("initiator: %v: %w: none of %d that answer has the serial number %q",
 			cfg.Addr, ErrReplaced, len(found), cfg.Serial)
 	case id.Sectors == 0:
-		return target, id, nil, fmt.Errorf("initiator: %v: the disk says that it has no sectors", cfg.Addr)
+		return nil, id, nil, fmt.Errorf("initiator: %v: the disk says that it has no sectors", cfg.Addr)
 	}
-	return target, id, data, nil
+	return targets, id, data, nil
 }
 
 // proofTries is how often a frame of each size is sent: with 5 % of all frames
@@ -118,7 +109,7 @@ const proofTries = 6
 // frame, by an IDENTIFY padded to that length, from the most that the port and
 // the target allow down (H15): a switch in between may have a smaller MTU.
 func (a *asker) provePayload(ctx context.Context, cfg Config, t Target, serial string) (int, error) {
-	mtu := cfg.Link.State().MTU
+	mtu := a.link.State().MTU
 	most := payloadSectors(min(frame.SectorsPerFrame(mtu), t.MaxSectors))
 	if most < 1 {
 		return 0, fmt.Errorf("initiator: %v: no sector fits a frame: MTU %d, target's most %d sectors", cfg.Addr, mtu, t.MaxSectors)
@@ -138,16 +129,20 @@ func (a *asker) provePayload(ctx context.Context, cfg Config, t Target, serial s
 }
 
 // newDisk makes everything, and starts the loop last.
-func newDisk(cfg Config, t Target, id frame.Identify, data []byte, payload int) (*Disk, error) {
-	plan, err := cfg.Plan(cfg.Link.State().MTU, payload)
+func newDisk(cfg Config, f finder) (*Disk, error) {
+	mtu := 0
+	for _, p := range cfg.ports() {
+		mtu = max(mtu, p.Link.State().MTU)
+	}
+	plan, err := cfg.Plan(mtu, f.payload)
 	if err != nil {
 		return nil, err
 	}
 	plan.Config.FailNormal = cfg.FailNormal
-	state := cfg.Link.State()
 	ec := cfg.engineConfig()
-	ec.Local, ec.Remote, ec.Buffers = state.MAC, t.MAC, t.BufferCount
-	ec.Identity = engine.ReadIdentity(data)
+	ec.Paths, ec.Buffers = f.paths, f.target.BufferCount
+	ec.Identity = engine.ReadIdentity(f.data)
+	ec.FrameLen = frame.ATADataOffset + f.payload*frame.SectorSize
 	e, err := engine.New(ec)
 	if err != nil {
 		return nil, err
@@ -157,24 +152,34 @@ func newDisk(cfg Config, t Target, id frame.Identify, data []byte, payload int) 
 		return nil, err
 	}
 	d := &Disk{
-		cfg: cfg, target: t, identify: id, payload: payload, plan: plan, flushOp: flushOp(id),
-		start: time.Now(), reserve: r, engine: e, stock: r.NewStock(plan.Want, plan.Stock), stocked: plan.Want,
+		cfg: cfg, target: f.target, identify: f.identify, payload: f.payload, plan: plan, flushOp: flushOp(f.identify),
+		start: time.Now(), reserve: r, engine: e, stocked: plan.Want,
 		idle: make(chan *Request, cfg.Depth), inbox: inbox{link: cfg.Link},
-		out: make([][]byte, cfg.Window+1), linkGen: state.Generation,
 		loopEnded: make(chan struct{}), closed: make(chan struct{}), snapshotReady: make(chan struct{}, 1),
 	}
-	d.sectors.Store(id.Sectors)
-	frames := framesFor(cfg.MaxRequest, payload)
+	for i, p := range cfg.ports() {
+		state := p.Link.State()
+		d.ports = append(d.ports, &port{
+			index: i, link: p.Link, stock: r.NewStock(plan.Want, plan.Stock), out: make([][]byte, cfg.Window+engine.MaxPaths),
+			linkGen: f.generations[i], emptied: make(chan struct{}, 1),
+		})
+		if !state.Up {
+			d.ports[i].linkGen-- // the loop takes notice at once
+		}
+	}
+	d.sectors.Store(f.identify.Sectors)
+	frames := framesFor(cfg.MaxRequest, f.payload)
 	for i := range cfg.Depth {
 		req := newRequest(d, uint32(i), frames, r.NewGrant(plan.Claim))
 		d.requests = append(d.requests, req)
 		d.idle <- req
 	}
 	r.Seal()
-	if !state.Up {
-		d.linkGen-- // the loop takes notice at once
-	}
 	e.Start(0)
+	for _, p := range d.ports[1:] {
+		d.pumps.Add(1)
+		go d.pump(p) // ends with run
+	}
 	go d.run() // ends in Close
 	return d, nil
 }

@@ -48,22 +48,42 @@ var gravity = [...]struct {
 	{engine.Dead, IsDown, "the target did not answer for the dead time"},
 	{engine.LinkDown, Degraded, "the port is down"},
 	{engine.SmallMTU, Degraded, "the port's MTU is too small for the frames that were agreed on"},
+	{engine.ShortFrames, Degraded, "long frames do not get through: a switch on the way has a smaller MTU than when the disk was opened"},
 	{engine.Silent, Degraded, "the target does not answer"},
+	{engine.PathDown, Degraded, "a path to the disk is out of use: aoe stat -v says which"},
 	{engine.Shrunk, Degraded, "the disk is smaller than it was when it was opened"},
 }
 
 // Stats is everything that is counted and measured. Counters count since Open.
 type Stats struct {
-	Addr    frame.Addr `json:"address"`
-	Target  frame.MAC  `json:"target"`
-	State   State      `json:"state"`
-	Sectors uint64     `json:"sectors"`
-	Payload int        `json:"payloadBytes"` // of data in a frame
+	Addr    frame.Addr  `json:"address"`
+	Target  frame.MAC   `json:"target"`
+	State   State       `json:"state"`
+	Sectors uint64      `json:"sectors"`
+	Payload int         `json:"payloadBytes"` // of data in a frame
+	Paths   []PathStats `json:"paths"`
 
 	engine.Counters
 	engine.Gauges
 	Reserve reserve.Stats `json:"reserve"`
-	Link    link.Stats    `json:"link"`
+	Link    link.Stats    `json:"link"` // the first port's
+}
+
+// PathStats is how one path to a disk is.
+type PathStats struct {
+	Interface string    `json:"interface"`
+	Target    frame.MAC `json:"target"` // all zero: nobody has answered there yet
+	// Condition is Up, Degraded (used only where there is no better one) or
+	// IsDown: not used until it has shown the disk again.
+	Condition Condition  `json:"condition"`
+	Why       string     `json:"why,omitempty"`
+	Since     *time.Time `json:"since,omitempty"`
+	InFlight  int        `json:"inFlight"`
+
+	Read    engine.Gauge `json:"read"`
+	Write   engine.Gauge `json:"write"`
+	Network engine.Gauge `json:"network"`
+	Link    link.Stats   `json:"link"`
 }
 
 // A snapshot is what the loop tells of the engine.
@@ -74,6 +94,8 @@ type snapshot struct {
 		since time.Duration
 		on    bool
 	}
+	paths  [engine.MaxPaths]engine.PathState
+	nPaths int
 }
 
 // takeSnapshot is the loop's side: it writes memory of the disk, not of who
@@ -84,6 +106,10 @@ func (d *Disk) takeSnapshot() {
 	s.counters, s.gauges = d.engine.Counters(), d.engine.Gauges()
 	for i, g := range gravity {
 		s.troubles[i].since, s.troubles[i].on = d.engine.Trouble(g.trouble)
+	}
+	s.nPaths = d.engine.Paths()
+	for i := range s.nPaths {
+		s.paths[i] = d.engine.Path(i)
 	}
 	d.snapshotMu.Unlock()
 	select {
@@ -127,11 +153,42 @@ func (d *Disk) Stats() Stats {
 		State:    d.state(s, ended),
 		Sectors:  d.sectors.Load(),
 		Payload:  d.Payload(),
+		Paths:    d.paths(s),
 		Counters: s.counters,
 		Gauges:   s.gauges,
 		Reserve:  d.reserveStats(),
 		Link:     d.cfg.Link.Stats(),
 	}
+}
+
+// paths are the stats of the paths.
+func (d *Disk) paths(s snapshot) (all []PathStats) {
+	for i := range s.nPaths {
+		p := &s.paths[i]
+		l := d.ports[p.Port].link
+		st := PathStats{
+			Interface: l.State().Name, Target: p.Remote, Condition: Up, InFlight: p.InFlight,
+			Read: p.Read, Write: p.Write, Network: p.Network, Link: l.Stats(),
+		}
+		switch {
+		case !p.Usable:
+			st.Condition, st.Why = IsDown, "the disk has to be identified over it"
+		case p.Suspect:
+			st.Condition, st.Why = Degraded, "it has not answered in time"
+		}
+		for _, g := range gravity {
+			if since, on := p.Trouble(g.trouble); on {
+				at := d.start.Add(since)
+				st.Why, st.Since = g.what, &at
+				if st.Condition == Up {
+					st.Condition = Degraded
+				}
+				break
+			}
+		}
+		all = append(all, st)
+	}
+	return all
 }
 
 // State is how the disk is and why. It asks the loop, so it must not be called

@@ -86,7 +86,7 @@ func (p *port) put(f []byte) int {
 func TestNoAllocations(t *testing.T) {
 	e11, e12 := frame.Addr{Shelf: 1, Slot: 1}, frame.Addr{Shelf: 1, Slot: 2}
 	p, l := newPortFor(t, Config{WildcardReplies: -1},
-		Disk{Addr: e11, Store: store.Memory(1 << 20), ConfigString: []byte("a string")},
+		Disk{Addr: e11, Store: store.Memory(1 << 20), Given: Given{ConfigString: []byte("a string")}},
 		Disk{Addr: e12, Store: waits{store.Memory(1 << 20)}})
 	p.server.disk(e11).settings.Mask = []frame.MAC{{2, 0, 0, 0, 0, 1}}
 	mac := l.state.MAC

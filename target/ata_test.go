@@ -56,7 +56,7 @@ func TestIdentify(t *testing.T) {
 	d := disk(e11, 1000)
 	d.Model, d.Serial = "A disk for tests", "42"
 	r := serve(t, target.Config{}, 1, d, target.Disk{
-		Addr: e12, Store: store.Memory(1 << 20), Mode: target.WriteBack,
+		Addr: e12, Store: store.Memory(1 << 20), Mode: target.ModeFlush,
 	})
 	id, err := frame.ParseIdentify(wantOK(t, r.ask(r.ata(e11, frame.OpIdentify, 0, 1, nil))))
 	if err != nil {
@@ -71,7 +71,7 @@ func TestIdentify(t *testing.T) {
 	}
 	id, _ = frame.ParseIdentify(wantOK(t, r.ask(r.ata(e12, frame.OpIdentify, 0, 1, nil))))
 	if !id.WriteCache {
-		t.Error("a write-back disk does not admit its write cache")
+		t.Error("a disk in flush mode does not admit its write cache")
 	}
 	if len(id.Serial) != frame.SerialLen || id.Model == "" {
 		t.Errorf("serial %q, model %q: want defaults", id.Serial, id.Model)
@@ -314,7 +314,7 @@ func TestH9MalformedRequests(t *testing.T) {
 // Every prefix of a good request is refused, ignored, or, where only padding is
 // missing, carried out.
 func TestH9EveryPrefix(t *testing.T) {
-	r := serve(t, target.Config{}, 1, disk(e11, 1000))
+	r := serve(t, editable, 1, disk(e11, 1000))
 	for _, row := range []struct {
 		name   string
 		f      []byte

@@ -33,6 +33,10 @@ const (
 	DefaultRecentWrites = 16 << 10
 )
 
+// maxBufferCount is half of what the 16 bits of a config reply can tell, because
+// twice as many are reserved.
+const maxBufferCount = 1<<15 - 1
+
 // Config is what holds for all disks and links of a server. The zero value is
 // good.
 type Config struct {
@@ -63,8 +67,11 @@ type Config struct {
 	// Watch is the time between looks at the sizes and failures of disks.
 	// Zero means DefaultWatch; negative never looks, and logs no failures.
 	Watch time.Duration
-	// Keeper keeps what was set over the wire through a restart. Nil keeps
-	// it in memory only.
+	// WireEdits is who may edit config strings, masks and reserve lists over
+	// the wire. Zero is EditsListed.
+	WireEdits WireEdits
+	// Keeper keeps config strings, masks and reserve lists through a restart.
+	// Nil keeps them in memory only.
 	Keeper Keeper
 	// Log is told of events: disks, links, failures; never of frames. Nil
 	// tells nobody.
@@ -79,7 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 		def, min int
 		max      int
 	}{
-		{"BufferCount", &c.BufferCount, DefaultBufferCount, 1, 1<<15 - 1},
+		{"BufferCount", &c.BufferCount, DefaultBufferCount, 1, maxBufferCount},
 		{"Workers", &c.Workers, DefaultWorkers, 1, 1024},
 		{"Batch", &c.Batch, DefaultBatch, 1, 4096},
 		{"MaxMTU", &c.MaxMTU, DefaultMaxMTU, 1500, 1<<16 - 1},
@@ -100,34 +107,17 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Watch == 0 {
 		c.Watch = DefaultWatch
 	}
+	if c.WireEdits == 0 {
+		c.WireEdits = EditsListed
+	}
+	if c.WireEdits > EditsAny {
+		return c, fmt.Errorf("target: WireEdits: there is no %s", c.WireEdits)
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
 }
-
-// A Mode is what a disk promises of a write that it has answered.
-type Mode uint8
-
-const (
-	// WriteThrough: it is on stable storage.
-	WriteThrough Mode = iota
-	// WriteBack: it will be after the next flush.
-	WriteBack
-)
-
-func (m Mode) String() string {
-	switch m {
-	case WriteThrough:
-		return "write-through"
-	case WriteBack:
-		return "write-back"
-	}
-	return fmt.Sprintf("Mode(%d)", uint8(m))
-}
-
-// MarshalText makes a Mode a readable string in JSON.
-func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // A Disk says what to serve, and as what. Addr and Store are required.
 type Disk struct {
@@ -136,7 +126,7 @@ type Disk struct {
 	// Store is what the disk is made of. The server owns it from when AddDisk
 	// has returned nil, and closes it when the disk is removed.
 	Store store.Store
-	// Mode is what an answered write is worth. Zero is WriteThrough.
+	// Mode is what an answered write is worth. Zero is ModeSync.
 	Mode Mode
 	// ReadOnly refuses writes, also if the store could take them.
 	ReadOnly bool
@@ -147,21 +137,41 @@ type Disk struct {
 	// Model is what IDENTIFY tells, at most 40 printable characters. Empty
 	// means "AoE disk".
 	Model string
-	// ConfigString is the disk's config string, as long as none was set over
-	// the wire and kept. At most 1024 bytes.
-	ConfigString []byte
+	// BufferCount is Config.BufferCount for this disk. Zero means that of the
+	// server; negative is refused.
+	BufferCount int
+	// Length in bytes of what of the store is served, a multiple of
+	// frame.SectorSize and not more than there is. Zero is all of it, growing
+	// with the store; negative is refused.
+	Length int64
+	// WireEdits is Config.WireEdits for this disk. Zero means that of the
+	// server.
+	WireEdits WireEdits
+	// Given is what the disk begins with: see there for what becomes of it
+	// when something else was set since.
+	Given
 }
 
-func (d Disk) validate() error {
+// Validate refuses what AddDisk would refuse without looking into the store.
+func (d Disk) Validate() error {
 	switch {
 	case d.Addr.IsWildcard():
 		return fmt.Errorf("target: a disk cannot have the address %s: 65535 and 255 are wildcards", d.Addr)
 	case d.Store == nil:
 		return fmt.Errorf("target: %s has no store", d.Addr)
-	case d.Mode > WriteBack:
+	case d.Mode >= numModes:
 		return fmt.Errorf("target: %s: there is no %s", d.Addr, d.Mode)
-	case len(d.ConfigString) > frame.MaxConfigString:
-		return fmt.Errorf("target: %s: the config string has %d bytes: at most %d", d.Addr, len(d.ConfigString), frame.MaxConfigString)
+	case d.Mode == ModeDirect && !d.Store.Info().Direct:
+		return fmt.Errorf("target: %s: mode direct needs a store that goes past the page cache: open it with store.Config.Direct", d.Addr)
+	case d.WireEdits > EditsAny:
+		return fmt.Errorf("target: %s: there is no %s", d.Addr, d.WireEdits)
+	case d.BufferCount < 0 || d.BufferCount > maxBufferCount:
+		return fmt.Errorf("target: %s: BufferCount is %d: want 1 to %d, or 0 for the server's", d.Addr, d.BufferCount, maxBufferCount)
+	case d.Length < 0 || d.Length%frame.SectorSize != 0:
+		return fmt.Errorf("target: %s: a length of %d bytes: want a multiple of %d, or 0 for all there is", d.Addr, d.Length, frame.SectorSize)
+	}
+	if err := (Settings{ConfigString: d.ConfigString, Mask: d.Mask}).validate(); err != nil {
+		return fmt.Errorf("target: %s: %w", d.Addr, err)
 	}
 	if err := printable(d.Serial, frame.SerialLen); err != nil {
 		return fmt.Errorf("target: %s: serial %w", d.Addr, err)

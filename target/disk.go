@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -28,11 +29,15 @@ type disk struct {
 	workers sync.WaitGroup
 	drained chan struct{} // closed when it is closing and nothing is under way
 
+	editing sync.Mutex // held while settings are kept, if there is a keeper
+
 	mu       sync.Mutex
 	sectors  uint64
 	trim     bool
 	identify [frame.IdentifyLen]byte
 	settings *Settings // never changed, only replaced
+	edits    WireEdits
+	length   int64 // of what is served at most, in bytes; 0 is all there is
 	seq      uint64
 	active   []*request
 	free     []*request // with their buffers
@@ -43,7 +48,9 @@ type disk struct {
 	broken   error // of the latest read, write or other call that failed
 	sizeless bool  // the store does not tell its size
 	counts   DiskCounts
-	unsynced []*request // written or asked to be flushed, waiting for the next sync
+
+	syncTimes Latency
+	unsynced  []*request // written or asked to be flushed, waiting for the next sync
 }
 
 // newDisk reserves all that the disk will need, and asks the store and the
@@ -57,7 +64,7 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 	if sectors == 0 || sectors > frame.MaxSectors {
 		return nil, fmt.Errorf("target: %s: %d bytes cannot be a disk: at least %d, at most 2^48-1 sectors", c.Addr, size, frame.SectorSize)
 	}
-	kept := Settings{ConfigString: c.ConfigString}
+	var kept Settings
 	if cfg.Keeper != nil {
 		k, err := cfg.Keeper.Load(c.Addr)
 		switch {
@@ -70,15 +77,21 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 	if err := kept.validate(); err != nil {
 		return nil, fmt.Errorf("target: %s: %w", c.Addr, err)
 	}
-	reserved := 2 * cfg.BufferCount
+	if c.Length > size {
+		return nil, tooLong(c.Addr, c.Length, size)
+	}
+	buffers := cmp.Or(c.BufferCount, cfg.BufferCount)
+	reserved := 2 * buffers
 	d := &disk{
 		addr: c.Addr, store: c.Store, info: c.Store.Info(), mode: c.Mode,
 		serial: c.Serial, model: c.Model,
-		buffers:  cfg.BufferCount,
+		buffers:  buffers,
 		keeper:   cfg.Keeper,
 		lanes:    lanes{make(chan *request, reserved), make(chan *request, reserved), make(chan struct{}, 1)},
 		drained:  make(chan struct{}),
-		settings: kept.clone(),
+		settings: kept.given(c.Given),
+		edits:    cmp.Or(c.WireEdits, cfg.WireEdits),
+		length:   c.Length,
 		active:   make([]*request, 0, reserved),
 		free:     make([]*request, reserved),
 		shares:   newShares(reserved),
@@ -96,7 +109,7 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 	for i, b := range newBuffers(reserved, cfg.MaxMTU) {
 		d.free[i] = &request{buf: b}
 	}
-	d.resizeLocked(sectors, d.canTrim())
+	d.resizeLocked(d.servedLocked(sectors), d.canTrim())
 	d.start(cfg.Workers)
 	return d, nil
 }
@@ -150,7 +163,7 @@ func (d *disk) resizeLocked(sectors uint64, trim bool) {
 		Firmware:           firmware,
 		Model:              d.model,
 		Sectors:            sectors,
-		WriteCache:         d.mode == WriteBack && !d.readOnly,
+		WriteCache:         d.mode == ModeFlush && !d.readOnly,
 		Flush:              true,
 		FlushExt:           true,
 		Trim:               trim,
@@ -171,8 +184,8 @@ func (d *disk) failLocked(err error) {
 }
 
 // close ends the disk: what is under way is carried out and answered, what
-// comes later finds no disk. The store is synced, because a write-back disk owes
-// that to those who did not flush, and closed. The error of a sync that failed
+// comes later finds no disk. The store is synced, because a disk in flush mode
+// owes that to those who did not flush, and closed. The error of a sync that failed
 // at any time is told here once more (H17).
 func (d *disk) close() error {
 	d.mu.Lock()

@@ -139,9 +139,12 @@ func (d *disk) ruleLocked(r *request, slot *[]byte, code aoe.Error) (ruling, aoe
 	case d.copyLocked(c, *slot):
 		d.counts.Copies++
 		return silent, 0, outcome{}
-	case c.changes && d.recent.knowsLocked(c):
-		d.counts.LateCopies++
-		return decided, 0, succeeded
+	}
+	if c.changes {
+		if how, known := d.recent.knowsLocked(c); known {
+			d.counts.LateCopies++
+			return decided, 0, how
+		}
 	}
 	if d.admitLocked(r) {
 		return run, 0, outcome{}
@@ -202,7 +205,7 @@ func (d *disk) now(c *claim, b []byte) (atSync bool, err error) {
 	case doRead:
 		return false, d.prompt.ReadNow(c.data(b), off)
 	case doWrite:
-		if err := d.prompt.WriteNow(c.data(b), off); err != nil || d.mode != WriteThrough {
+		if err := d.prompt.WriteNow(c.data(b), off); err != nil || !d.mode.answersSynced() {
 			return false, err
 		}
 		return true, d.prompt.SyncNow()

@@ -9,16 +9,17 @@
 //	err = s.Serve(ctx) // until ctx is done
 //
 // Disks and links may be added at any time, before and while the server serves,
-// and disks removed. Every disk is served on every link, with one state: the
+// and removed. Every disk is served on every link, with one state: the
 // order of requests, duplicates, and what was set over the wire are the disk's
 // and not the link's.
 //
 // # What a write that was answered is worth
 //
-// In [WriteThrough], the default, the data is on stable storage before the answer
-// is sent; writes that arrive meanwhile share the next sync. In [WriteBack] it is
+// In [ModeSync], the default, the data is on stable storage before the answer
+// is sent; writes that arrive meanwhile share the next sync. In [ModeFlush] it is
 // there after the next FLUSH, and IDENTIFY says that there is a write cache.
-// FLUSH is a real sync in both. When a sync has failed, nobody knows which writes
+// [ModeDirect] is ModeSync on a store that goes past the page cache. FLUSH is a
+// real sync in all of them. When a sync has failed, nobody knows which writes
 // were lost: from then on every write and flush of the disk fails, until the disk
 // is removed and added anew, and Stats and the log say why (H17). Reads go on.
 // A store that fails, fills up or shrinks makes ATA errors and nothing else (H18).
@@ -27,7 +28,11 @@
 //
 // Requests to the same sectors are carried out in the order in which they
 // arrived, if one of them writes; others at once (H3). A copy of a request that
-// is still in the works is dropped: the answer is under way (H2).
+// is still in the works is dropped: the answer is under way (H2). A copy of a
+// write that was answered within the last seconds, or failed, is answered alike
+// and not carried out, also when its initiator has started anew meanwhile (H1).
+// A server that starts anew remembers none; then the initiator's fence, which
+// keeps back what overlaps a write that was sent twice, is the only guard.
 //
 // # Memory
 //
@@ -54,8 +59,10 @@
 //
 // # Access
 //
-// The MAC mask, the reserve list and the config string can be read and edited
-// over the wire by anyone who can send a frame, as AoEr11 has it. None of them
-// is authentication: a MAC address is not a secret. They are kept in memory and
-// gone after a restart, unless [Config] names a [Keeper].
+// The MAC mask, the reserve list and the config string can be read over the wire
+// by anyone whom the mask does not hide the disk from, and edited by whom
+// [WireEdits] lets: by default those on the mask, and so nobody while it is
+// empty. The server's owner edits with [Server.EditMask] and its like. None of
+// this is authentication: a MAC address is not a secret. Settings are kept in
+// memory and gone after a restart, unless [Config] names a [Keeper].
 package target

@@ -1,8 +1,6 @@
 package target_test
 
 import (
-	"encoding/binary"
-	"math/rand/v2"
 	"syscall"
 	"testing"
 
@@ -12,8 +10,8 @@ import (
 	"aoe/target/store/storetest"
 )
 
-// TestH17ChangeIsAnsweredAfterTheSync: in write-through mode the answer to a
-// write waits for a sync that began after the data was written. So does that to
+// TestH17ChangeIsAnsweredAfterTheSync: in sync mode the answer to a write
+// waits for a sync that began after the data was written. So does that to
 // a trim: who was promised zeros may count on them.
 func TestH17ChangeIsAnsweredAfterTheSync(t *testing.T) {
 	g := newGate(1<<20, func(c storetest.Call) bool { return c.Op == storetest.Sync })
@@ -55,15 +53,15 @@ func TestGroupCommit(t *testing.T) {
 	g.open(1)
 }
 
-// TestH17FlushIsASync: in both modes; and in write-back mode a write is not one.
+// TestH17FlushIsASync: in both modes; and in flush mode a write is not one.
 func TestH17FlushIsASync(t *testing.T) {
-	for _, mode := range []target.Mode{target.WriteThrough, target.WriteBack} {
+	for _, mode := range []target.Mode{target.ModeSync, target.ModeFlush} {
 		for _, prompt := range []float64{0, 1} {
 			f := storetest.NewFault(store.Memory(1<<20), storetest.FaultConfig{Prompt: prompt})
 			r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: f, Mode: mode})
 			wantOK(t, r.ask(r.write(e11, 0, sectors(1, 1))))
 			want := 1
-			if mode == target.WriteBack {
+			if mode == target.ModeFlush {
 				want = 0
 			}
 			if n := f.Calls(storetest.Sync); n != want {
@@ -88,7 +86,7 @@ func TestH17FlushIsASync(t *testing.T) {
 // flush succeeds ever after, though the kernel would say that all is well.
 // Reads go on, and Stats say why.
 func TestH17FailedSyncIsSticky(t *testing.T) {
-	for _, mode := range []target.Mode{target.WriteThrough, target.WriteBack} {
+	for _, mode := range []target.Mode{target.ModeSync, target.ModeFlush} {
 		for _, prompt := range []float64{0, 1} {
 			failing := false
 			f := storetest.NewFault(store.Memory(1<<20), storetest.FaultConfig{
@@ -105,7 +103,7 @@ func TestH17FailedSyncIsSticky(t *testing.T) {
 			wantOK(t, r.ask(r.ata(e11, frame.OpFlush, 0, 0, nil)))
 
 			failing = true
-			if mode == target.WriteThrough {
+			if mode == target.ModeSync {
 				wantFail(t, r.ask(r.write(e11, 0, sectors(1, 2))), frame.ErrorABRT)
 			} else {
 				wantFail(t, r.ask(r.ata(e11, frame.OpFlush, 0, 0, nil)), frame.ErrorABRT)
@@ -149,57 +147,4 @@ func TestH17FailedSyncFailsAllWhoWait(t *testing.T) {
 		wantFail(t, r.next(r.tap), frame.ErrorABRT)
 	}
 	r.until("all buffers are back", func() bool { return r.stats(e21).Held == 0 })
-}
-
-// TestH17CrashLosesNothingAcknowledged: initiators write versions of sectors as
-// fast as they can, the power fails at some moment, and every sector has the
-// version that was acknowledged last, or a later one.
-func TestH17CrashLosesNothingAcknowledged(t *testing.T) {
-	for seed := range uint64(20) {
-		crashed(t, seed)
-	}
-}
-
-func crashed(t *testing.T, seed uint64) {
-	const n, depth, moments = 64, 16, 400
-	rng := rand.New(rand.NewPCG(seed, 0))
-	c := storetest.NewCrash(n * frame.SectorSize)
-	r := serve(t, target.Config{Workers: 4}, 1, target.Disk{Addr: e11, Store: c})
-	defer r.close()
-	sent, acked := make([]uint32, n), make([]uint32, n)
-	under := map[uint32]uint64{} // the sector that a tag writes
-	busy := map[uint64]bool{}
-	moment := rng.IntN(moments)
-	for range moment {
-		for len(under) < depth {
-			lba := rng.Uint64N(n)
-			if busy[lba] {
-				break
-			}
-			sent[lba]++
-			data := sectors(1, 0)
-			binary.LittleEndian.PutUint32(data, sent[lba])
-			f := r.write(e11, lba, data)
-			under[tagOf(f)], busy[lba] = lba, true
-			r.tap.in <- f
-		}
-		f := r.next(r.tap)
-		wantOK(t, f)
-		lba := under[tagOf(f)]
-		delete(under, tagOf(f))
-		delete(busy, lba)
-		acked[lba] = sent[lba]
-	}
-	after := c.Crash(rng)
-	got := make([]byte, frame.SectorSize)
-	for lba := range int64(n) {
-		after.ReadAt(got, lba*frame.SectorSize)
-		if v := binary.LittleEndian.Uint32(got); v < acked[lba] || v > sent[lba] {
-			t.Errorf("seed %d, crash after %d answers: sector %d has version %d; %d was acknowledged, %d sent",
-				seed, moment, lba, v, acked[lba], sent[lba])
-		}
-	}
-	for range under {
-		r.next(r.tap)
-	}
 }

@@ -8,10 +8,11 @@ import (
 
 // edit carries out a request that sets something: at once, or, where it is to
 // be kept, by a worker. Nothing is set by a request to whom it may concern (H8):
-// one frame would take every disk on the segment.
+// one frame would take every disk on the segment. Nor is it by those whom the
+// disk does not let edit (H22).
 func (p *port) edit(d *disk, slot *[]byte, h frame.Header, argument int) []byte {
 	b := *slot
-	if h.Addr.IsWildcard() {
+	if h.Addr.IsWildcard() || !d.mayEdit(h.Src) {
 		return p.refuse(d, b, argument, aoe.ErrorBadArgumentParameter)
 	}
 	r := &p.inline
@@ -45,24 +46,42 @@ func (p *port) edit(d *disk, slot *[]byte, h frame.Header, argument int) []byte 
 }
 
 // edit sets what the frame b asks to be set, and makes it the answer. With a
-// keeper only one edit of a disk is carried out at a time, because edits
-// conflict; without one, two ports may meet here, and the later tries again.
+// keeper edits of a disk are carried out one at a time; without one, two ports
+// may meet here, and the later tries again.
 func (d *disk) edit(c *claim, b []byte) []byte {
 	h, _, err := frame.Parse(b)
 	if err != nil {
 		panic("target: an edit that is not a frame")
 	}
+	var result editResult
+	set, err := d.amend(func(cur *Settings) (next *Settings) {
+		next, result = cur.edited(h, b[frame.HeaderLen:])
+		return next
+	})
+	if err != nil {
+		return refusal(b, c.mac, d.addr, 0, aoe.ErrorDeviceUnavailable)
+	}
+	return d.answerEdit(c, b, h, set, result)
+}
+
+// amend sets what f makes of the settings, and keeps it first (H24). It returns
+// the settings as they are then. It may call f more than once.
+func (d *disk) amend(f func(*Settings) *Settings) (*Settings, error) {
+	if d.keeper != nil {
+		d.editing.Lock()
+		defer d.editing.Unlock()
+	}
 	for {
 		cur := d.settingsNow()
-		next, result := cur.edited(h, b[frame.HeaderLen:])
+		next := f(cur)
 		if next != cur && d.keeper != nil {
 			if err := d.keeper.Keep(d.addr, *next); err != nil {
 				d.noteKeep(err)
-				return refusal(b, c.mac, d.addr, 0, aoe.ErrorDeviceUnavailable)
+				return cur, err
 			}
 		}
 		if d.replaceSettings(cur, next) {
-			return d.answerEdit(c, b, h, next, result)
+			return next, nil
 		}
 	}
 }

@@ -164,12 +164,12 @@ func (s *source) reserve(f []byte) []byte {
 func againstModel(t *testing.T, s *source, steps int) (n int) {
 	const sectors = 64
 	slow := storetest.NewFault(store.Memory(sectors*512), storetest.FaultConfig{Seed: 1, Prompt: 0.5})
-	r := serve(t, target.Config{BufferCount: 4, Workers: 2, Batch: 2, WildcardReplies: -1, Watch: -1}, 1,
-		disk(e11, sectors), target.Disk{Addr: e12, Store: store.Memory(sectors * 512), ReadOnly: true},
+	r := serve(t, target.Config{BufferCount: 4, Workers: 2, Batch: 2, WildcardReplies: -1, Watch: -1, WireEdits: target.EditsAny}, 1,
+		disk(e11, sectors), target.Disk{Addr: e12, Store: store.Memory(sectors * 512), ReadOnly: true, WireEdits: target.EditsListed},
 		target.Disk{Addr: e21, Store: slow}, disk(e99, 1))
 	m := &model{mac: r.tap.State().MAC, buffers: 4, sectors: 17}
 	for _, a := range []frame.Addr{e11, e12, e21, e99} {
-		d := &modelDisk{addr: a, data: make([]byte, sectors*512), readOnly: a == e12}
+		d := &modelDisk{addr: a, data: make([]byte, sectors*512), readOnly: a == e12, settled: a == e12}
 		if a == e99 {
 			d.data = d.data[:512]
 		}

@@ -2,6 +2,7 @@ package target_test
 
 import (
 	"bytes"
+	"syscall"
 	"testing"
 
 	"aoe/frame"
@@ -50,6 +51,26 @@ func TestH1LateCopyOfAWriteIsNotCarriedOut(t *testing.T) {
 			wantData(t, r.ask(r.read(e11, 100, 8)), sectors(8, 3))
 		})
 	}
+}
+
+// TestH1LateCopyOfAWriteThatFailed: whoever was told that it failed has written
+// something else meanwhile, or has given up: it is not carried out either, though
+// the disk could now, and the answer is the same.
+func TestH1LateCopyOfAWriteThatFailed(t *testing.T) {
+	failing := true
+	f := storetest.NewFault(store.Memory(1<<20), storetest.FaultConfig{Hook: func(c storetest.Call) error {
+		if failing && c.Op == storetest.Write {
+			return syscall.ENOSPC
+		}
+		return nil
+	}})
+	r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: f})
+	w1 := r.write(e11, 8, sectors(8, 1))
+	wantFail(t, r.ask(bytes.Clone(w1)), frame.ErrorABRT)
+	failing = false
+	wantOK(t, r.ask(r.write(e11, 8, sectors(8, 2))))
+	wantFail(t, r.ask(bytes.Clone(w1)), frame.ErrorABRT)
+	wantData(t, r.ask(r.read(e11, 8, 8)), sectors(8, 2))
 }
 
 // Without the memory the late copy does undo the later write: the test above can

@@ -42,7 +42,7 @@ func TestResidentMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: torn{st}, Mode: target.WriteBack})
+	r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: torn{st}, Mode: target.ModeFlush})
 	for i := range 1000 {
 		for range 16 { // so that buffers are held
 			r.tap.in <- r.write(e11, uint64(i*16%(64<<11-32)), sectors(16, 1))

@@ -28,6 +28,11 @@ type modelDisk struct {
 	reserve  []frame.MAC
 	identify []byte
 	readOnly bool
+	settled  bool // not to be edited over the wire
+
+	active  map[string]bool   // requests that were not answered yet, if any are left so
+	said    map[sender]string // the latest write of each
+	reusers []frame.MAC
 }
 
 // answers is what the server answers to f, in the order of addresses.
@@ -131,7 +136,11 @@ func (q *asked) ata() []byte {
 			return q.registers(0x41, 0x04, f[26])
 		case lba+uint64(count) > uint64(len(d.data)/512):
 			return q.registers(0x41, 0x10, f[26])
-		case writing:
+		}
+		if a, again := q.again(writing, 512*count); again {
+			return a
+		}
+		if writing {
 			copy(d.data[512*lba:], data[:512*count])
 			return q.registers(0x40, 0, 0)
 		}
@@ -139,6 +148,9 @@ func (q *asked) ata() []byte {
 	case 0xe7, 0xea:
 		if q.group {
 			return q.refuse(12, 2)
+		}
+		if a, again := q.again(false, 0); again {
+			return a
 		}
 		return q.registers(0x40, 0, 0)
 	case 0x06:
@@ -149,6 +161,42 @@ func (q *asked) ata() []byte {
 		return q.registers(0x40, 0, 0xff)
 	}
 	return q.registers(0x41, 0x04, f[26])
+}
+
+// A sender is who says something, and under which tag.
+type sender struct {
+	mac frame.MAC
+	tag [4]byte
+}
+
+// again tells whether this is a copy, and what is answered to that. One of a
+// request under way is answered with that one (H2). One of a write that was
+// answered is not carried out again (H1), unless its sender is known to use tags
+// again (H4).
+func (q *asked) again(writing bool, n int) (answer []byte, copied bool) {
+	d, whole := q.d, string(q.f)
+	if d.active[whole] {
+		return nil, true
+	}
+	if writing {
+		what := string(q.f[6 : 36+n])
+		if d.said == nil {
+			d.said = map[sender]string{}
+		}
+		from := sender{q.src, [4]byte(q.f[20:24])}
+		before, reused := d.said[from], slices.Contains(d.reusers, q.src)
+		switch {
+		case before == what && !reused:
+			return q.registers(0x40, 0, 0), true
+		case before != "" && before != what && !reused:
+			d.reusers = append(d.reusers, q.src)
+		}
+		d.said[from] = what
+	}
+	if d.active != nil {
+		d.active[whole] = true
+	}
+	return nil, false
 }
 
 // registers is the answer of the disk itself.
@@ -174,6 +222,11 @@ func (q *asked) trim(count int, data []byte) []byte {
 	}
 	ranges := data[:512*count]
 	for pass := range 2 {
+		if pass == 1 {
+			if a, again := q.again(true, len(ranges)); again {
+				return a
+			}
+		}
 		for i := 0; i < len(ranges); i += 8 {
 			v := binary.LittleEndian.Uint64(ranges[i:])
 			from, n := v&(1<<48-1), v>>48
@@ -203,7 +256,7 @@ func (q *asked) query() []byte {
 	s, code := f[32:32+n], byte(0)
 	sub := f[29] & 15
 	switch {
-	case sub > 4, sub >= 3 && q.wild:
+	case sub > 4, sub >= 3 && (q.wild || d.settled):
 		return q.refuse(8, 2)
 	case sub == 1 && !bytes.Equal(s, d.config), sub == 2 && !bytes.HasPrefix(d.config, s):
 		return nil
@@ -219,7 +272,7 @@ func (q *asked) query() []byte {
 
 func (q *asked) maskList() []byte {
 	d, f := q.d, q.f
-	if len(f) < 28 || len(f) < 28+8*int(f[27]) || f[25] > 1 || f[25] == 1 && q.wild {
+	if len(f) < 28 || len(f) < 28+8*int(f[27]) || f[25] > 1 || f[25] == 1 && (q.wild || d.settled) {
 		return q.refuse(4, 2)
 	}
 	if f[25] == 1 {
@@ -249,7 +302,7 @@ func (q *asked) maskList() []byte {
 
 func (q *asked) reserveList() []byte {
 	d, f := q.d, q.f
-	if len(f) < 26 || len(f) < 26+6*int(f[25]) || f[24] > 2 || f[24] > 0 && q.wild {
+	if len(f) < 26 || len(f) < 26+6*int(f[25]) || f[24] > 2 || f[24] > 0 && (q.wild || d.settled) {
 		return q.refuse(2, 2)
 	}
 	code := byte(0)

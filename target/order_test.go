@@ -237,7 +237,7 @@ func checkWhole(t *testing.T, seed int, f []byte) {
 // writes, few syncs, every one answered, in both modes.
 func TestManyWritesToAFile(t *testing.T) {
 	const n = 500
-	for _, mode := range []target.Mode{target.WriteThrough, target.WriteBack} {
+	for _, mode := range []target.Mode{target.ModeSync, target.ModeFlush} {
 		st, err := store.Open(store.Config{Path: image(t, 1<<20)})
 		if err != nil {
 			t.Fatal(err)
@@ -258,7 +258,7 @@ func TestManyWritesToAFile(t *testing.T) {
 		for i := range n {
 			wantData(t, r.ask(r.read(e11, uint64(i), 1)), sectors(1, byte(i%200+1)))
 		}
-		if st := r.stats(e11); st.Writes != n || mode == target.WriteThrough && st.Syncs == 0 || mode == target.WriteBack && st.Syncs != 0 {
+		if st := r.stats(e11); st.Writes != n || mode == target.ModeSync && st.Syncs == 0 || mode == target.ModeFlush && st.Syncs != 0 {
 			t.Errorf("%v: %d writes, %d syncs", mode, st.Writes, st.Syncs)
 		}
 		r.close()

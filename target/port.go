@@ -43,6 +43,9 @@ type port struct {
 	announce  bool // everything is to be announced
 	announced time.Time
 
+	removed chan struct{} // closed when it is to end and the server is not
+	done    chan struct{} // closed when receive has returned
+
 	counts PortCounts
 
 	mu        sync.Mutex
@@ -59,6 +62,8 @@ func newPort(s *Server, l link.Link) *port {
 		spare:    bufs[s.cfg.Batch:],
 		replies:  make([][]byte, 0, replyBatch+spares),
 		wildcard: bucket{rate: s.cfg.WildcardReplies},
+		removed:  make(chan struct{}),
+		done:     make(chan struct{}),
 	}
 	p.inline.port = p
 	p.changed(l.State())
@@ -70,6 +75,8 @@ func (p *port) receive(stop <-chan struct{}) error {
 	for {
 		select {
 		case <-stop:
+			return nil
+		case <-p.removed:
 			return nil
 		default:
 		}

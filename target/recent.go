@@ -38,13 +38,15 @@ type recent struct {
 	reuser  int           // the place for the next
 }
 
-// wrote is a write or trim that was answered. digest is of the whole frame but
-// for its destination and what follows its data.
+// wrote is a write or trim that was answered, or failed: a copy of that would
+// undo what was written after it as well. digest is of the whole frame but for
+// its destination and what follows its data.
 type wrote struct {
 	digest uint64
 	at     time.Duration // after start; 0: nothing is here
 	tag    uint32
 	src    frame.MAC
+	failed bool
 }
 
 // newRecent remembers about that many writes, for so long at most. None makes no
@@ -79,13 +81,19 @@ func (m *recent) bucket(c *claim) *[recentWays]wrote {
 	return &m.buckets[x>>32&uint64(len(m.buckets)-1)]
 }
 
-// knowsLocked reports whether c is a copy of a write that was answered.
-func (m *recent) knowsLocked(c *claim) bool {
+// knowsLocked reports whether c is a copy of a write that was answered, and how.
+func (m *recent) knowsLocked(c *claim) (how outcome, known bool) {
 	if m.buckets == nil {
-		return false
+		return outcome{}, false
 	}
 	w, found := m.place(c)
-	return found && w.digest == c.digest && m.now()-w.at <= m.life && !m.reuses(c.src)
+	if !found || w.digest != c.digest || m.now()-w.at > m.life || m.reuses(c.src) {
+		return outcome{}, false
+	}
+	if w.failed {
+		return deviceFailed, true
+	}
+	return succeeded, true
 }
 
 // place is where the latest write of c's sender and tag is, or, if none is
@@ -105,7 +113,7 @@ func (m *recent) place(c *claim) (w *wrote, found bool) {
 }
 
 // addLocked remembers c, which is about to be answered.
-func (m *recent) addLocked(c *claim) {
+func (m *recent) addLocked(c *claim, failed bool) {
 	if m.buckets == nil {
 		return
 	}
@@ -115,7 +123,7 @@ func (m *recent) addLocked(c *claim) {
 		m.reusers[m.reuser] = c.src
 		m.reuser = (m.reuser + 1) % len(m.reusers)
 	}
-	*w = wrote{digest: c.digest, at: now, tag: c.tag, src: c.src}
+	*w = wrote{digest: c.digest, at: now, tag: c.tag, src: c.src, failed: failed}
 }
 
 // reuses reports whether src was seen to use a tag for something else while a

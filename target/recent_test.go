@@ -19,14 +19,20 @@ func saying(m *recent, src byte, tag uint32, word byte) *claim {
 	return c
 }
 
+// knows reports whether c is known to have been written.
+func knows(m *recent, c *claim) bool {
+	how, known := m.knowsLocked(c)
+	return known && how == succeeded
+}
+
 // TestH1RecentWritesAreKnownForAWhile, by all that they say, and no longer.
 func TestH1RecentWritesAreKnownForAWhile(t *testing.T) {
 	m := newRecent(64, time.Minute)
 	w := saying(&m, 1, 5, 'a')
-	if m.knowsLocked(w) {
+	if knows(&m, w) {
 		t.Fatal("known before it was written")
 	}
-	m.addLocked(w)
+	m.addLocked(w, false)
 	for _, row := range []struct {
 		name string
 		c    *claim
@@ -37,12 +43,12 @@ func TestH1RecentWritesAreKnownForAWhile(t *testing.T) {
 		{"another tag", saying(&m, 1, 6, 'a'), false},
 		{"another sender", saying(&m, 2, 5, 'a'), false},
 	} {
-		if got := m.knowsLocked(row.c); got != row.want {
+		if got := knows(&m, row.c); got != row.want {
 			t.Errorf("%s: known %v, want %v", row.name, got, row.want)
 		}
 	}
 	m.start = m.start.Add(-2 * time.Minute) // two minutes pass
-	if m.knowsLocked(w) {
+	if knows(&m, w) {
 		t.Error("still known when no copy can be alive")
 	}
 }
@@ -50,14 +56,14 @@ func TestH1RecentWritesAreKnownForAWhile(t *testing.T) {
 // TestH4WhoReusesTagsIsNotGuarded: it may say twice what it means twice.
 func TestH4WhoReusesTagsIsNotGuarded(t *testing.T) {
 	m := newRecent(64, time.Minute)
-	m.addLocked(saying(&m, 1, 5, 'a'))
-	m.addLocked(saying(&m, 2, 5, 'a'))
-	m.addLocked(saying(&m, 1, 5, 'b')) // the tag again
-	m.addLocked(saying(&m, 1, 6, 'c'))
-	if m.knowsLocked(saying(&m, 1, 5, 'b')) || m.knowsLocked(saying(&m, 1, 6, 'c')) {
+	m.addLocked(saying(&m, 1, 5, 'a'), false)
+	m.addLocked(saying(&m, 2, 5, 'a'), false)
+	m.addLocked(saying(&m, 1, 5, 'b'), false) // the tag again
+	m.addLocked(saying(&m, 1, 6, 'c'), false)
+	if knows(&m, saying(&m, 1, 5, 'b')) || knows(&m, saying(&m, 1, 6, 'c')) {
 		t.Error("guarded although it uses tags again")
 	}
-	if !m.knowsLocked(saying(&m, 2, 5, 'a')) {
+	if !knows(&m, saying(&m, 2, 5, 'a')) {
 		t.Error("another initiator lost its guard too")
 	}
 }
@@ -70,10 +76,10 @@ func TestRecentForgetsTheOldest(t *testing.T) {
 		t.Fatalf("room for %d, want %d", n, writes)
 	}
 	for tag := range uint32(10 * writes) {
-		m.addLocked(saying(&m, 1, tag, 'x'))
+		m.addLocked(saying(&m, 1, tag, 'x'), false)
 	}
 	for tag := range uint32(10 * writes) {
-		known := m.knowsLocked(saying(&m, 1, tag, 'x'))
+		known := knows(&m, saying(&m, 1, tag, 'x'))
 		if age := 10*writes - int(tag); known && age > 4*writes {
 			t.Fatalf("known after %d writes", age)
 		} else if !known && age <= writes/4 {
@@ -86,8 +92,8 @@ func TestRecentForgetsTheOldest(t *testing.T) {
 func TestRecentSwitchedOff(t *testing.T) {
 	m := newRecent(-1, time.Minute)
 	w := saying(&m, 1, 5, 'a')
-	m.addLocked(w)
-	if w.digest != 0 || m.knowsLocked(w) {
+	m.addLocked(w, false)
+	if w.digest != 0 || knows(&m, w) {
 		t.Error("it remembers")
 	}
 }

@@ -92,7 +92,7 @@ func (s *Server) replaceDisksLocked(a frame.Addr, d *disk) {
 // error the store is still the caller's. An address that is taken is refused
 // with an error wrapping os.ErrExist.
 func (s *Server) AddDisk(c Disk) error {
-	if err := c.validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -119,7 +119,7 @@ func (s *Server) AddDisk(c Disk) error {
 
 // RemoveDisk stops serving the disk at a, when what is under way has been
 // carried out and answered, and closes its store. Its error is that of the last
-// sync, or wraps os.ErrNotExist.
+// sync, or wraps ErrNoDisk.
 func (s *Server) RemoveDisk(a frame.Addr) error {
 	s.mu.Lock()
 	d := s.disk(a)
@@ -128,7 +128,7 @@ func (s *Server) RemoveDisk(a frame.Addr) error {
 	}
 	s.mu.Unlock()
 	if d == nil {
-		return fmt.Errorf("target: %s: %w", a, os.ErrNotExist)
+		return fmt.Errorf("target: %s: %w", a, ErrNoDisk)
 	}
 	err := d.close()
 	s.note(event{what: diskRemoved, disk: d, err: err})
@@ -144,16 +144,43 @@ func (s *Server) AddLink(l link.Link) error {
 		return fmt.Errorf("target: adding a link: %w", net.ErrClosed)
 	}
 	p := newPort(s, l)
-	s.ports = append(s.ports, p)
+	s.ports = append(slices.Clip(s.ports), p) // Close has its own view
 	if s.serving {
 		s.startLocked(p)
 	}
 	return nil
 }
 
+// RemoveLink serves l no longer, and closes it. What was received on it and is
+// still under way is carried out and not answered: initiators ask again on
+// another link. Its error is that of closing, or wraps os.ErrNotExist.
+func (s *Server) RemoveLink(l link.Link) error {
+	s.mu.Lock()
+	i := slices.IndexFunc(s.ports, func(p *port) bool { return p.link == l })
+	if i < 0 || s.closed {
+		s.mu.Unlock()
+		return fmt.Errorf("target: link: %w", os.ErrNotExist)
+	}
+	p, serving := s.ports[i], s.serving
+	s.ports = slices.Concat(s.ports[:i], s.ports[i+1:])
+	s.mu.Unlock()
+
+	close(p.removed)
+	if serving {
+		l.Wake()
+		<-p.done
+	}
+	st := l.State()
+	err := l.Close()
+	s.note(event{what: linkRemoved, state: st, err: err})
+	s.ended()
+	return err
+}
+
 // startLocked runs a port's receive goroutine.
 func (s *Server) startLocked(p *port) {
 	s.running.Go(func() {
+		defer close(p.done)
 		err := p.receive(s.stop)
 		p.mu.Lock()
 		p.ended = err
@@ -161,11 +188,16 @@ func (s *Server) startLocked(p *port) {
 		if err != nil {
 			s.note(event{what: linkEnded, port: p, err: err})
 		}
-		select {
-		case s.idle <- struct{}{}:
-		default:
-		}
+		s.ended()
 	})
+}
+
+// ended has await look whether there is anything left to serve.
+func (s *Server) ended() {
+	select {
+	case s.idle <- struct{}{}:
+	default:
+	}
 }
 
 // Serve serves until ctx is done or Close is called, and returns nil when

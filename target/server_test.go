@@ -142,7 +142,7 @@ func TestLinkIsAddedLate(t *testing.T) {
 // synced and closed after that.
 func TestCloseAnswersWhatWasReceived(t *testing.T) {
 	g := newGate(1<<20, writes)
-	r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: g, Mode: target.WriteBack})
+	r := serve(t, target.Config{}, 1, target.Disk{Addr: e11, Store: g, Mode: target.ModeFlush})
 	r.tap.in <- r.write(e11, 0, sectors(1, 1))
 	r.tap.in <- r.write(e11, 0, sectors(1, 2)) // waits for the first
 	<-g.entered
@@ -156,7 +156,7 @@ func TestCloseAnswersWhatWasReceived(t *testing.T) {
 	wantOK(t, r.next(r.tap))
 	r.close()
 	if n := g.Calls(storetest.Sync); n != 1 {
-		t.Errorf("%d syncs when a write-back disk was closed, want 1", n)
+		t.Errorf("%d syncs when a disk in flush mode was closed, want 1", n)
 	}
 }
 
@@ -190,7 +190,7 @@ func TestCloseReportsTheLastSync(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddDisk(target.Disk{Addr: e11, Store: f, Mode: target.WriteBack}); err != nil {
+	if err := s.AddDisk(target.Disk{Addr: e11, Store: f, Mode: target.ModeFlush}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); !errors.Is(err, storetest.ErrInjected) {
@@ -363,7 +363,7 @@ func TestStatsAreJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range []string{
-		`"addr":"e1.1"`, `"reads":1`, `"readBytes":1024`, `"mode":"write-through"`, `"bufferCount":64`, `"buffers":128`,
+		`"addr":"e1.1"`, `"reads":1`, `"readBytes":1024`, `"mode":"sync"`, `"bufferCount":64`, `"buffers":128`,
 		`"mac":"02:00:00:00:00:0a"`, `"sectors":17`, `"name":"tap0"`, `"overflow":0`,
 	} {
 		if !strings.Contains(string(b), s) {

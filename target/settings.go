@@ -16,6 +16,34 @@ type Settings struct {
 	ConfigString []byte      `json:"configString"`
 	Mask         []frame.MAC `json:"mask"`    // who may talk to the disk; empty is everyone
 	Reserve      []frame.MAC `json:"reserve"` // who may use it; empty is everyone
+	// Given is what the disk was added with.
+	Given *Given `json:"given,omitempty"`
+}
+
+// Given is what a disk's owner says of its settings when the disk is added. It
+// is kept beside the settings. When it is the same at the next start, what was
+// set meanwhile over the wire or otherwise holds; what of it the owner has
+// changed, he has said later, and that holds.
+type Given struct {
+	ConfigString []byte      `json:"configString"`
+	Mask         []frame.MAC `json:"mask"`
+}
+
+// given is s under a new word of the disk's owner.
+func (s *Settings) given(g Given) *Settings {
+	var last Given // nothing, where nothing is known
+	if s.Given != nil {
+		last = *s.Given
+	}
+	next := s.clone()
+	next.Given = &Given{bytes.Clone(g.ConfigString), slices.Clone(g.Mask)}
+	if !bytes.Equal(last.ConfigString, g.ConfigString) {
+		next.ConfigString = bytes.Clone(g.ConfigString)
+	}
+	if !slices.Equal(last.Mask, g.Mask) {
+		next.Mask = slices.Clone(g.Mask)
+	}
+	return next
 }
 
 // The longest lists, so that the answer that holds one fits a frame on every
@@ -26,7 +54,7 @@ const (
 )
 
 // A Keeper keeps the settings of disks through a restart. Its methods may block
-// and are called by one goroutine per disk.
+// and are called by one goroutine per disk at a time.
 type Keeper interface {
 	// Load returns what was kept for the disk, or ErrNothingKept.
 	Load(frame.Addr) (Settings, error)
@@ -51,7 +79,7 @@ func (s Settings) validate() error {
 }
 
 func (s Settings) clone() *Settings {
-	return &Settings{bytes.Clone(s.ConfigString), slices.Clone(s.Mask), slices.Clone(s.Reserve)}
+	return &Settings{bytes.Clone(s.ConfigString), slices.Clone(s.Mask), slices.Clone(s.Reserve), s.Given}
 }
 
 // masks reports whether the disk is not there for src.

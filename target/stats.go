@@ -3,6 +3,7 @@ package target
 import (
 	"aoe/frame"
 	"aoe/frame/link"
+	"aoe/target/store"
 )
 
 // Stats are the counters of a server since disks and links were added.
@@ -20,11 +21,21 @@ type DiskStats struct {
 	Mode     Mode       `json:"mode"`
 	ReadOnly bool       `json:"readOnly"`
 	Trim     bool       `json:"trim"`
+	// Volatile tells that there is no stable storage beneath, so that no mode
+	// can promise any.
+	Volatile bool `json:"volatile,omitempty"`
 
 	BufferCount int `json:"bufferCount"` // advertised
 	Buffers     int `json:"buffers"`     // reserved
 	Held        int `json:"held"`        // in use now
 	Unsynced    int `json:"unsynced"`    // of them, waiting for the next sync
+
+	// Bounced is how many reads and writes a store that goes past the page
+	// cache had to copy.
+	Bounced uint64 `json:"bounced"`
+
+	// SyncTimes are those of Syncs.
+	SyncTimes Latency `json:"syncTimes"`
 
 	// Failed is why writes and flushes fail since a sync has: empty if none
 	// did. Broken is the latest other failure.
@@ -112,9 +123,12 @@ func (d *disk) stats() DiskStats {
 	defer d.mu.Unlock()
 	st := DiskStats{
 		Addr: d.addr, Name: d.info.Name, Serial: d.serial, Sectors: d.sectors,
-		Mode: d.mode, ReadOnly: d.readOnly, Trim: d.trim,
+		Mode: d.mode, ReadOnly: d.readOnly, Trim: d.trim, Volatile: d.info.Volatile,
 		BufferCount: d.buffers, Buffers: d.reserved(), Held: d.reserved() - len(d.free), Unsynced: len(d.unsynced),
-		Settings: *d.settings.clone(), DiskCounts: d.counts,
+		Settings: *d.settings.clone(), DiskCounts: d.counts, SyncTimes: d.syncTimes,
+	}
+	if b, ok := d.store.(store.Bouncer); ok {
+		st.Bounced = b.Bounced()
 	}
 	if d.failed != nil {
 		st.Failed = d.failed.Error()

@@ -170,6 +170,17 @@ type rig struct {
 func serve(t testing.TB, cfg target.Config, n int, disks ...target.Disk) *rig {
 	t.Helper()
 	before := runtime.NumGoroutine()
+	r := begin(t, cfg, n, disks...)
+	t.Cleanup(func() {
+		r.close()
+		noLeak(t, before)
+	})
+	return r
+}
+
+// begin is serve for who ends it.
+func begin(t testing.TB, cfg target.Config, n int, disks ...target.Disk) *rig {
+	t.Helper()
 	s, err := target.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -199,10 +210,6 @@ func serve(t testing.TB, cfg target.Config, n int, disks ...target.Disk) *rig {
 			r.announced(tp)
 		}
 	}
-	t.Cleanup(func() {
-		r.close()
-		noLeak(t, before)
-	})
 	return r
 }
 

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -25,6 +26,7 @@ const (
 	diskRemoved
 	linkChanged
 	linkEnded
+	linkRemoved
 )
 
 // note leaves an event to the watcher. One that finds no room is lost: the
@@ -55,7 +57,7 @@ func (s *Server) watch(stop <-chan struct{}) {
 		case <-tick:
 			for _, d := range s.all() {
 				s.look(d)
-				told[d] = s.logFailures(d, told[d])
+				told[d] = s.logChanges(d, told[d])
 			}
 			for d := range told {
 				if s.disk(d.addr) != d {
@@ -84,7 +86,7 @@ func (s *Server) log(e event) {
 		d := e.disk
 		s.cfg.Log.Info("serving", "disk", d.addr.String(), "store", d.info.Name, "sectors", d.sectorsNow(),
 			"serial", d.serial, "mode", d.mode.String(), "readOnly", d.readOnly)
-		if d.info.Tail > 0 {
+		if d.info.Tail > 0 && d.length == 0 {
 			s.cfg.Log.Warn("the end of the store is not a whole sector and not served",
 				"disk", d.addr.String(), "bytes", d.info.Tail)
 		}
@@ -93,6 +95,8 @@ func (s *Server) log(e event) {
 	case linkChanged:
 		s.cfg.Log.Info("link", "name", e.state.Name, "mac", e.state.MAC.String(), "mtu", e.state.MTU,
 			"up", e.state.Up, "sectors", e.port.sectorsOf(e.state))
+	case linkRemoved:
+		s.cfg.Log.Info("no longer on", "name", e.state.Name, errAttr(e.err))
 	case linkEnded:
 		s.cfg.Log.Error("link failed", "name", e.port.link.State().Name, errAttr(e.err))
 	}
@@ -119,9 +123,10 @@ func (s *Server) look(d *disk) {
 		d.mu.Unlock()
 		return
 	}
-	sectors, trim := uint64(min(size/frame.SectorSize, frame.MaxSectors)), d.canTrim()
+	trim := d.canTrim()
 	d.mu.Lock()
 	d.sizeless = false
+	sectors := d.servedLocked(uint64(min(size/frame.SectorSize, frame.MaxSectors)))
 	before := d.sectors
 	changed := sectors != before || trim != d.trim
 	if changed {
@@ -134,11 +139,15 @@ func (s *Server) look(d *disk) {
 	}
 }
 
-// logFailures tells what has failed since told.
-func (s *Server) logFailures(d *disk, told DiskCounts) DiskCounts {
+// logChanges tells what has failed, and what was edited, since told.
+func (s *Server) logChanges(d *disk, told DiskCounts) DiskCounts {
 	d.mu.Lock()
-	now, failed, broken := d.counts, d.failed, d.broken
+	now, failed, broken, set := d.counts, d.failed, d.broken, d.settings
 	d.mu.Unlock()
+	if now.Edits != told.Edits {
+		s.cfg.Log.Info("settings edited", "disk", d.addr.String(), "edits", now.Edits-told.Edits,
+			"mask", fmt.Sprint(set.Mask), "reserve", fmt.Sprint(set.Reserve), "configString", string(set.ConfigString))
+	}
 	if now.SyncErrors != told.SyncErrors {
 		s.cfg.Log.Error("a sync failed: writes were lost; all writes and flushes fail until the disk is added anew",
 			"disk", d.addr.String(), errAttr(failed))

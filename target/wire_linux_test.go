@@ -281,7 +281,7 @@ func TestPeerAoeping(t *testing.T) {
 
 func TestPeerAoecfg(t *testing.T) {
 	pair := vethtest.New(t, veth.Config{})
-	onWire(t, pair, target.Config{}, disk(e11, 1000), disk(e12, 1000))
+	onWire(t, pair, target.Config{WireEdits: target.EditsAny}, disk(e11, 1000), disk(e12, 1000))
 	cfg := func(args ...string) string {
 		out, _ := tool(t, pair, "aoecfg", append(args, "-t", "1", "1", "1", "eth0")...)
 		return out

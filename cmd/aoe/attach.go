@@ -28,7 +28,8 @@ import (
 
 // An attachConfig is the command line of aoe attach.
 type attachConfig struct {
-	ifname, linkKind string
+	interfaces       []string
+	ifname, linkKind string // ifname is the first of them
 	via, socket      string
 	readOnly         bool
 	serial           string
@@ -53,7 +54,7 @@ type attachConfig struct {
 func newAttach() *cobra.Command {
 	c := attachConfig{maxRequest: initiator.DefaultMaxRequest}
 	cmd := &cobra.Command{
-		Use:     "attach -i INTERFACE ADDRESS",
+		Use:     "attach -i INTERFACE... ADDRESS",
 		Short:   "Attach a disk as a block device, or as a socket",
 		Long:    attachHelp(),
 		Example: attachExamples,
@@ -61,6 +62,9 @@ func newAttach() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			addr, err := parseAddr(args[0])
 			if err != nil {
+				return err
+			}
+			if err := c.useInterfaces(); err != nil {
 				return err
 			}
 			if err := c.safely(cmd.Flags()); err != nil {
@@ -84,7 +88,7 @@ func newAttach() *cobra.Command {
 
 // flags defines the flags of attach.
 func (c *attachConfig) flags(f *pflag.FlagSet) {
-	interfaceFlag(f, &c.ifname)
+	interfacesFlag(f, &c.interfaces)
 	linkFlag(f, &c.linkKind)
 	f.StringVar(&c.via, "via", "", "how to attach: "+strings.Join(wayNames(), ", ")+" (default the best that gives a block device)")
 	f.StringVar(&c.socket, "socket", "", "path of the socket for --via nbd (default in the run directory)")
@@ -122,6 +126,7 @@ func (c attachConfig) disk(addr frame.Addr) initiator.Config {
 	if c.deadsecs < 0 {
 		cfg.DeadTime = -1
 	}
+	cfg.Others = make([]initiator.Port, len(c.others())) // their links come later
 	return cfg
 }
 
@@ -197,7 +202,7 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 		case <-attached:
 		}
 	}()
-	l, kernel, err := openFiltered(c.ifname, c.linkKind, addr)
+	l, kernel, err := c.openPort(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -206,11 +211,14 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 		TakeOver: c.takeOver, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 	}
 	cfg.Disk.Link, cfg.Kernel = l, kernel
+	if cfg.Others, err = c.openOthers(addr); err != nil {
+		return nil, errors.Join(err, cfg.CloseLinks())
+	}
 	cfg.Kernel.Guarding, cfg.Kernel.Allow, cfg.Kernel.LowBytes = c.guarding(), c.guardAllow, int64(c.guardLow)
 	cfg.Harden, cfg.Facts = c.process, linkFacts(l)
 	if c.socket != "" {
 		if cfg.Socket, err = filepath.Abs(c.socket); err != nil {
-			return nil, errors.Join(err, l.Close())
+			return nil, errors.Join(err, cfg.CloseLinks())
 		}
 	}
 	h, err := hold.Attach(ctx, cfg)

@@ -22,6 +22,13 @@ state.
 A disk that answers with another serial number than the one found at first is not
 used (--serial says beforehand which it must be): requests wait for the right one.
 
+With -i given more than once, every port of the target behind each interface is a
+path to the disk. What is sent is spread over the paths by how long they take;
+one that is silent for two timeouts while another answers is left out, what was
+sent over it goes over the others, and it is used again when it has shown the
+disk: serial number, size, and that the longest frames get through. Frames are as
+long as all paths carry at the start. aoe stat -v shows the paths.
+
 A device of ublk or nbd-kernel outlives the process that serves it: when that is
 killed, requests wait in the kernel, and --takeover serves the same device
 again. What was acknowledged is on the target, what was not is sent again. It

@@ -30,6 +30,9 @@ func guaranteeRows(t *show.Table, s rundir.Status) {
 		t.Row("", "without it "+step.Costs)
 		t.Row("", "to mend it: "+step.Remedy)
 	}
+	if n := s.Hardening.ThreadsMade; n != nil {
+		t.Row("  threads made", fmt.Sprintf("%d since it was sealed", *n))
+	}
 	if p := s.Hardening.Pressure; p != nil {
 		now := "none"
 		if p.On {

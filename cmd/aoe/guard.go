@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -11,10 +10,6 @@ import (
 	"aoe/cmd/internal/hold"
 	"aoe/cmd/internal/rundir"
 	"aoe/cmd/internal/show"
-	"aoe/frame"
-	"aoe/frame/link"
-	"aoe/frame/link/open"
-	"aoe/initiator/engine"
 	"aoe/initiator/guard"
 )
 
@@ -36,7 +31,13 @@ Ports are this host's, addresses the others'. Traffic returns by itself when
 memory is fine again; the program goes when aoe does, however it ends. Several
 disks on an interface share one guard, with the list of the first; foreign frames
 pass only while all of their processes say that memory is fine. --swap-safe
-includes --guard.`
+includes --guard.
+
+--link xdp lets that program steer the answers to the disk into an AF_XDP
+socket, before the kernel has allocated anything for them. One disk on an
+interface can have it. With --swap-safe, --via nbd-kernel uses it by itself: with
+the kernel's NBD client, answers that were received into the kernel's emergency
+memory reach no other socket.`
 
 // guardFlags are --guard, --guard-allow and --guard-low.
 func guardFlags(f *pflag.FlagSet, on *bool, allow *rulesFlag, low *sizeFlag) {
@@ -63,35 +64,6 @@ func (r *rulesFlag) Set(text string) error {
 	rules, err := guard.ParseRules(text)
 	*r = append(*r, rules...)
 	return err
-}
-
-// openFiltered opens an interface for one disk, with the filter that knows its
-// tags if there may be one.
-func openFiltered(name, kind string, addr frame.Addr) (link.Link, hold.Kernel, error) {
-	var k hold.Kernel
-	if kind == open.Raw || open.Kinds()[0] == open.Raw {
-		l, err := openLink(name, kind)
-		k.Why = "the raw link has a classic filter only: --link ring"
-		return l, k, err
-	}
-	table, err := guard.NewTable(addr, engine.DefaultSlots)
-	if err != nil {
-		l, lerr := openLink(name, kind)
-		k.Why = err.Error()
-		return l, k, lerr
-	}
-	k.Table = table
-	if name == "" || kind != open.Best && kind != open.Ring {
-		_, err = openLink(name, kind) // says what is wrong with the words
-	}
-	var l link.Link
-	if err == nil {
-		l, err = open.With(open.Config{Interface: name, Kind: open.Ring, FilterFD: table.FilterFD()})
-	}
-	if err != nil {
-		return nil, hold.Kernel{}, errors.Join(err, table.Close())
-	}
-	return l, k, nil
 }
 
 // kernelRows are how the kernel helps, and what it has counted.

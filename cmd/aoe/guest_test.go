@@ -18,6 +18,7 @@ func TestGuestUsage(t *testing.T) {
 		"write -- in":      {"true"},
 		"is not a rate":    {"--flood", "-3"},
 		"is not a size":    {"--fill", "much"},
+		"to leave out":     {"--initiator", "ublk", "--ablate=luck"},
 		"unknown flag":     {"--swap"},
 		"one of --initiat": {"--script", "x", "--initiator", "kernel"},
 	} {

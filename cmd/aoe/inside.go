@@ -36,6 +36,24 @@ func newInside() *cobra.Command {
 		},
 	}
 	watcher.Flags().BoolVar(&once, "once", false, "tell once")
-	cmd.AddCommand(filler, watcher)
+	cmd.AddCommand(filler, watcher, newInsideCheck())
+	return cmd
+}
+
+// newInsideCheck writes to a disk and looks whether it is there.
+func newInsideCheck() *cobra.Command {
+	var check inside.Check
+	cmd := &cobra.Command{
+		Use:  "check",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return check.Run(cmd.OutOrStdout()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&check.Path, "path", "", "of a device or file")
+	f.Int64Var(&check.Offset, "offset", 0, "where to begin, in bytes")
+	f.Int64Var(&check.Bytes, "bytes", 0, "to write and read")
+	f.Uint64Var(&check.Seed, "seed", 1, "of the pattern and of the order")
+	f.IntVar(&check.Rounds, "rounds", 1, "how often to touch all at random")
+	f.IntVar(&check.Workers, "workers", 8, "at once")
 	return cmd
 }

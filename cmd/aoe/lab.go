@@ -83,7 +83,7 @@ EXIT STATUS
 		},
 	}
 	c.flags(cmd.Flags())
-	cmd.AddCommand(newLabGuest(), newInside())
+	cmd.AddCommand(newLabGuest(), newLabList(), newLabRun(), newLabReport(), newInside())
 	return cmd
 }
 

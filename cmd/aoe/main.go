@@ -96,11 +96,13 @@ EXIT STATUS
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit.With(exit.Usage, err) })
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServe(), newAttach(), newDetach(), newDiscover(), newStat(), newPing(), newBench(), newLab(), newLabWorker(), newVersion(),
+		newTarget(), newCfg(), newMask(), newReserve(), newRelease(), newIdentify(), newFlush(), newRevalidate(), newCopy(),
+		newTrace(), newSancheck(), newMan(),
 	)
 	usageErrors(root)
+	addCompletion(root)
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 	"aoe/frame"
 	"aoe/frame/link/open"
 	"aoe/frame/link/ring"
+	"aoe/frame/link/xdp"
 	"aoe/initiator"
 	"aoe/reserve"
 )
@@ -41,11 +42,15 @@ func (c attachConfig) printPlan(w io.Writer, addr frame.Addr) error {
 	if c.ifname == "" {
 		return exit.Usagef("no interface: say -i eth0")
 	}
-	ifi, err := net.InterfaceByName(c.ifname)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.ifname, err)
+	mtu := 0
+	for _, name := range append([]string{c.ifname}, c.others()...) {
+		ifi, err := net.InterfaceByName(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		mtu = max(mtu, ifi.MTU)
 	}
-	p, err := c.billFor(addr, ifi.MTU)
+	p, err := c.billFor(addr, mtu)
 	if err != nil {
 		return err
 	}
@@ -65,11 +70,20 @@ func (c attachConfig) billFor(addr frame.Addr, mtu int) (attachPlan, error) {
 		return attachPlan{}, err
 	}
 	p := attachPlan{Plan: bill, ReservedBytes: bill.Total(), NormalBytes: bill.NormalTotal(), locked: c.lock}
-	if c.linkKind == open.Ring || c.linkKind == open.Best && open.Kinds()[0] == open.Ring {
+	switch {
+	case c.linkKind == open.XDP || c.needsXDP():
+		chunks, size, bytes := xdp.Memory(mtu, 0)
+		p.Kernel = append(p.Kernel,
+			reserve.Line{What: "AF_XDP memory", Count: chunks, Size: size, Why: "chunks that the kernel has pinned, for each queue of the interface: what is received between two turns of the loop"},
+			reserve.Line{What: "its rings", Count: 1, Size: bytes - chunks*size, Why: "which chunks are free, and which are filled"})
+	case c.linkKind == open.Ring || c.linkKind == open.Best && open.Kinds()[0] == open.Ring:
 		slots, size, bytes := ring.Memory(mtu, 0)
 		p.Kernel = append(p.Kernel,
 			reserve.Line{What: "receive ring", Count: slots, Size: size, Why: "slots of the mapped AF_PACKET ring: what is received between two turns of the loop"},
 			reserve.Line{What: "its blocks' ends", Count: 1, Size: bytes - slots*size, Why: "the kernel takes blocks of whole pages, and no slot goes over the end of one"})
+	}
+	for i := range p.Kernel {
+		p.Kernel[i].Count *= 1 + len(c.others()) // one for each interface
 	}
 	for _, l := range p.Kernel {
 		p.KernelBytes += l.Bytes()

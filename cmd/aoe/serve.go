@@ -2,21 +2,24 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
 
 	"github.com/spf13/cobra"
 
+	"aoe/cmd/internal/conf"
 	"aoe/cmd/internal/exit"
 	"aoe/cmd/internal/keep"
-	"aoe/cmd/internal/metrics"
+	"aoe/cmd/internal/rundir"
+	"aoe/cmd/internal/serving"
 	"aoe/cmd/internal/show"
 	"aoe/frame"
+	"aoe/frame/link"
 	"aoe/frame/link/ring"
 	"aoe/target"
-	"aoe/target/store"
 )
 
 // A serveConfig is the command line of aoe serve.
@@ -26,15 +29,18 @@ type serveConfig struct {
 	disks      []served
 
 	readOnly        bool
+	snapshot        bool
+	snapshotFile    string
 	offset, length  sizeFlag
 	mode            string
 	serial          string
 	buffers         int
 	workers         int
 	state           string
-	refuseEdits     bool
+	wireEdits       string
 	wildcardReplies int
 	metrics         string
+	config, name    string
 	verbose         bool
 }
 
@@ -47,39 +53,9 @@ type served struct {
 func newServe() *cobra.Command {
 	var c serveConfig
 	cmd := &cobra.Command{
-		Use:   "serve -i INTERFACE... ADDRESS PATH [ADDRESS PATH...]",
-		Short: "Serve files and block devices as AoE disks",
-		Long: `Serve each PATH, a regular file or a block device, as the disk ADDRESS (e1.2:
-shelf 1, slot 2) on all given interfaces, until SIGINT or SIGTERM. Requests that
-were received are answered before it ends.
-
-A write is answered when it is on stable storage, and a FLUSH is a real
-fdatasync. With --mode write-back a write is answered when the kernel has it, and
-IDENTIFY says that there is a write cache; Linux's own AoE driver never sends a
-FLUSH, so keep write-through for it. When a sync fails, nobody knows which writes
-were lost: the disk then refuses writes until it is served anew.
-
-A file may be sparse, and a TRIM punches a hole into it. A file that is served for
-writing is locked against being served twice. --offset, --length, --read-only,
---mode and --serial apply to all disks of the command line.
-
-Anybody who can send a frame can read and write the disks, and edit their config
-string, mask and reserve list: AoE has no authentication. --refuse-edits refuses
-the edits. --state keeps what was edited through a restart.
-
-EXIT STATUS
-  0  ended by a signal, everything answered and synced
-  1  something failed
-  2  the command line was not understood`,
-		Example: `  # A file on one interface
-  truncate -s 10G disk.img
-  aoe serve -i eth1 e1.1 disk.img
-
-  # Two disks on two interfaces, as one target with two paths
-  aoe serve -i eth1 -i eth2 e1.1 disk.img e1.2 /dev/sdb
-
-  # A partition-like window of a device, for reading only
-  aoe serve -i eth1 --read-only --offset 1M --length 512M e1.3 /dev/sdc`,
+		Use:   "serve [-i INTERFACE...] [--config FILE] [ADDRESS PATH|URI...]",
+		Short: "Serve files, block devices and NBD exports as AoE disks",
+		Long:  serveHelp, Example: serveExample,
 		Args: func(_ *cobra.Command, args []string) (err error) {
 			c.disks, err = parseServed(args)
 			return err
@@ -94,23 +70,27 @@ EXIT STATUS
 	interfacesFlag(f, &c.interfaces)
 	linkFlag(f, &c.linkKind)
 	f.BoolVarP(&c.readOnly, "read-only", "r", false, "refuse writes")
+	f.BoolVar(&c.snapshot, "snapshot", false, "only read the path, and write to a private layer over it that is gone when serve ends")
+	f.StringVar(&c.snapshotFile, "snapshot-file", "", "only read the path, and write to the layer in this file, which is made if it is not there")
 	f.VarP(&c.offset, "offset", "o", "bytes at the start of the file that are not served")
 	f.VarP(&c.length, "length", "l", "bytes to serve (default all behind the offset)")
-	f.StringVar(&c.mode, "mode", "write-through", "what an answered write is worth: write-through or write-back")
+	f.StringVar(&c.mode, "mode", "sync", "what an answered write is worth: sync (it is on stable storage), flush (it will be after the next FLUSH) or direct (sync, past the page cache)")
 	f.StringVar(&c.serial, "serial", "", "serial number (default derived from the file, same for every server of it)")
 	f.IntVarP(&c.buffers, "buffers", "b", 0, fmt.Sprintf("buffer count to advertise (default %d)", target.DefaultBufferCount))
 	f.IntVar(&c.workers, "workers", 0, fmt.Sprintf("requests of a disk that wait for its device at once (default %d)", target.DefaultWorkers))
 	f.StringVar(&c.state, "state", "", "directory that keeps config strings, masks and reserve lists through a restart")
-	f.BoolVar(&c.refuseEdits, "refuse-edits", false, "refuse to edit config string, mask and reserve list over the wire")
+	f.StringVar(&c.wireEdits, "wire-edits", "listed", "who may edit config string, mask and reserve list over the wire: none, listed on the mask, or any")
 	f.IntVar(&c.wildcardReplies, "discovery-replies", 0, fmt.Sprintf("answers a second to requests for every disk (default %d, negative: no limit)", target.DefaultWildcardReplies))
 	f.StringVar(&c.metrics, "metrics", "", "serve counters to Prometheus over HTTP at this address, localhost:9100/metrics")
+	f.StringVar(&c.config, "config", "", "file of disks and interfaces, read again on SIGHUP and by aoe target reload")
+	f.StringVar(&c.name, "name", "", "what aoe target calls this target (default target, target2, ...)")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log disks and links that come, change and go; failures are always logged")
 	return cmd
 }
 
 // parseServed reads the ADDRESS PATH pairs.
 func parseServed(args []string) ([]served, error) {
-	if len(args) == 0 || len(args)%2 != 0 {
+	if len(args)%2 != 0 {
 		return nil, exit.Usagef("want pairs of an address and a path, as in: e1.1 disk.img")
 	}
 	var all []served
@@ -124,6 +104,21 @@ func parseServed(args []string) ([]served, error) {
 	return all, nil
 }
 
+// check refuses what cannot be meant.
+func (c serveConfig) check() error {
+	switch {
+	case len(c.disks) == 0 && c.config == "" && c.name == "":
+		return exit.Usagef("nothing to serve: want pairs of an address and a path, as in: e1.1 disk.img; or --config; or --name, to add disks later")
+	case len(c.interfaces) == 0 && c.config == "":
+		return exit.Usagef("no interface: say -i eth1")
+	case c.snapshotFile != "" && len(c.disks) > 1:
+		return exit.Usagef("--snapshot-file is for one disk: %d were given", len(c.disks))
+	case c.serial != "" && len(c.disks) > 1:
+		return exit.Usagef("--serial gives %d disks one serial number: initiators would take them for one", len(c.disks))
+	}
+	return nil
+}
+
 func (c serveConfig) target(log io.Writer) (target.Config, error) {
 	level := slog.LevelWarn
 	if c.verbose {
@@ -133,12 +128,10 @@ func (c serveConfig) target(log io.Writer) (target.Config, error) {
 		BufferCount: c.buffers, Workers: c.workers, WildcardReplies: c.wildcardReplies,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 	}
-	switch {
-	case c.refuseEdits && c.state != "":
-		return cfg, exit.Usagef("--refuse-edits leaves nothing for --state to keep: give one of them")
-	case c.refuseEdits:
-		cfg.Keeper = keep.Refuse()
-	case c.state != "":
+	if err := cfg.WireEdits.UnmarshalText([]byte(c.wireEdits)); err != nil {
+		return cfg, exit.Usagef("--%w", err)
+	}
+	if c.state != "" {
 		dir, err := keep.Open(c.state)
 		if err != nil {
 			return cfg, err
@@ -150,68 +143,48 @@ func (c serveConfig) target(log io.Writer) (target.Config, error) {
 
 // serve runs until ctx is done.
 func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) error {
-	mode, err := parseMode(c.mode)
-	if err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
-	if c.serial != "" && len(c.disks) > 1 {
-		return exit.Usagef("--serial gives %d disks one serial number: initiators would take them for one", len(c.disks))
-	}
-	if len(c.interfaces) == 0 {
-		return exit.Usagef("no interface: say -i eth1")
+	disks, err := c.conf()
+	if err != nil {
+		return err
 	}
 	cfg, err := c.target(stderr)
 	if err != nil {
 		return err
 	}
-	s, err := target.New(cfg)
-	if err != nil {
-		return err
+	var reload chan os.Signal
+	if c.config != "" && len(reloadSignals) > 0 {
+		reload = make(chan os.Signal, 1)
+		signal.Notify(reload, reloadSignals...)
+		defer signal.Stop(reload)
 	}
-	if err := errors.Join(c.addDisks(s, mode), c.addLinks(s)); err != nil {
-		return errors.Join(err, s.Close())
-	}
-	if err := printServed(stdout, s.Stats()); err != nil {
-		return errors.Join(err, s.Close())
-	}
-	if c.metrics == "" {
-		return s.Serve(ctx)
-	}
-	m, err := metrics.Listen(c.metrics, s.Stats)
-	if err != nil {
-		return errors.Join(err, s.Close())
-	}
-	if _, err := fmt.Fprintf(stdout, "metrics at http://%s/metrics\n", m.Addr); err != nil {
-		return errors.Join(err, m.Close(), s.Close())
-	}
-	return errors.Join(s.Serve(ctx), m.Close())
+	return serving.Run(ctx, serving.Config{
+		Target: cfg, Interfaces: c.interfaces, Disks: disks, File: c.config, Reload: reload,
+		OpenLink: func(name string, st target.Stats) (link.Link, error) {
+			return openSized(name, c.linkKind, receiveSlots(st))
+		},
+		Metrics: c.metrics, RunDir: rundir.Default(), Name: c.name,
+		Print: printServed, Out: stdout,
+	})
 }
 
-func (c serveConfig) addDisks(s *target.Server, mode target.Mode) error {
+// conf is what the command line says of its disks.
+func (c serveConfig) conf() ([]conf.Disk, error) {
+	mode, err := parseMode(c.mode)
+	if err != nil {
+		return nil, err
+	}
+	var all []conf.Disk
 	for _, d := range c.disks {
-		st, err := store.Open(store.Config{Path: d.path, Offset: int64(c.offset), Length: int64(c.length), ReadOnly: c.readOnly})
-		if err != nil {
-			return err
-		}
-		err = s.AddDisk(target.Disk{Addr: d.addr, Store: st, Mode: mode, ReadOnly: c.readOnly, Serial: c.serial})
-		if err != nil {
-			return errors.Join(err, st.Close())
-		}
+		all = append(all, conf.Disk{
+			Addr: d.addr, Path: d.path, Mode: mode, ReadOnly: c.readOnly,
+			Offset: int64(c.offset), Length: int64(c.length), Serial: c.serial,
+			Snapshot: c.snapshot, SnapshotFile: c.snapshotFile,
+		})
 	}
-	return nil
-}
-
-func (c serveConfig) addLinks(s *target.Server) error {
-	for _, name := range c.interfaces {
-		l, err := openSized(name, c.linkKind, receiveSlots(s.Stats()))
-		if err != nil {
-			return err
-		}
-		if err := s.AddLink(l); err != nil {
-			return errors.Join(err, l.Close())
-		}
-	}
-	return nil
+	return all, nil
 }
 
 // mostSlots of a receive ring are 36 MiB at MTU 9000.
@@ -229,12 +202,11 @@ func receiveSlots(st target.Stats) int {
 }
 
 func parseMode(s string) (target.Mode, error) {
-	for _, m := range []target.Mode{target.WriteThrough, target.WriteBack} {
-		if m.String() == s {
-			return m, nil
-		}
+	m, err := target.ParseMode(s)
+	if err != nil {
+		return 0, exit.Usagef("--mode: %v", err)
 	}
-	return 0, exit.Usagef("--mode %q: want write-through or write-back", s)
+	return m, nil
 }
 
 // printServed says what is served, where and how large, as vblade does.
@@ -244,6 +216,8 @@ func printServed(w io.Writer, st target.Stats) error {
 		how := d.Mode.String()
 		if d.ReadOnly {
 			how = "read-only"
+		} else if d.Volatile {
+			how += " without stable storage"
 		}
 		disks.Row(d.Addr.String(), show.Gigabytes(int64(d.Sectors)*frame.SectorSize), d.Name,
 			fmt.Sprintf("%s, serial %s, %d buffers", how, d.Serial, d.BufferCount))

@@ -25,7 +25,8 @@ func newStat() *cobra.Command {
 		Long: `Print a line for each attached disk: its address, size in billions of bytes,
 interface, state and device. The columns are those of aoe-stat(8).
 
-A state other than up is followed by the reason. With --verbose, counters follow:
+A state other than up is followed by the reason, and since when. With --verbose,
+counters follow:
 frames and requests, retransmissions, round trips, the memory reserve and its
 regime (normal, or crunch when ordinary allocation fails), and how few buffers of
 the reserve were ever free.
@@ -91,7 +92,7 @@ func printStatuses(w io.Writer, all []rundir.Status, verbose bool) error {
 			size = "(NA)"
 		}
 		if s.Reason != "" {
-			state += " (" + s.Reason + ")"
+			state += " (" + s.Reason + since(s) + ")"
 		}
 		t.Row(s.Addr.String(), size, s.Interface, state, s.Device)
 	}
@@ -104,6 +105,14 @@ func printStatuses(w io.Writer, all []rundir.Status, verbose bool) error {
 		}
 	}
 	return nil
+}
+
+// since is from when on the disk has been how it is, if that is known.
+func since(s rundir.Status) string {
+	if s.Stats == nil || s.Stats.State.Why == "" {
+		return ""
+	}
+	return ", since " + s.Stats.State.Since.Format(time.DateTime)
 }
 
 // printStatus prints everything about one disk.
@@ -145,15 +154,40 @@ func access(readOnly bool) string {
 	return "read and write"
 }
 
+// pathRows are the paths, where there is more than one.
+func pathRows(t *show.Table, paths []initiator.PathStats) {
+	if len(paths) < 2 {
+		return
+	}
+	for _, p := range paths {
+		to := p.Target.String()
+		if p.Target == (frame.MAC{}) {
+			to = "nobody yet"
+		}
+		how := string(p.Condition)
+		if p.Why != "" {
+			how += " (" + p.Why + ")"
+		}
+		if p.Since != nil {
+			how += ", since " + p.Since.Format(time.DateTime)
+		}
+		t.Row("  path", fmt.Sprintf("%s to %s: %s; %d in flight, read rttavg %s, write rttavg %s, network rttavg %s", p.Interface, to, how,
+			p.InFlight, show.Duration(p.Read.Smooth), show.Duration(p.Write.Smooth), show.Duration(p.Network.Smooth)))
+	}
+}
+
 // detailRows are the initiator's counters.
 func detailRows(t *show.Table, st *initiator.Stats) {
 	for _, tr := range st.State.Troubles {
 		t.Row("  trouble", fmt.Sprintf("%s, since %s", tr.What, tr.Since.Format(time.DateTime)))
 	}
+	pathRows(t, st.Paths)
 	t.Row("  target", fmt.Sprintf("%s, %d bytes of data in a frame", st.Target, st.Payload))
 	t.Row("  requests", fmt.Sprintf("%d, %d failed, %d waited for an overlapping one", st.Requests, st.Failed, st.Ordered))
 	t.Row("  frames", fmt.Sprintf("%d sent, %d of them again (%d in vain), %d kept, %d freed at once",
 		st.Sent, st.Retransmitted, st.Spurious, st.Answered, st.Drops.Sum()))
+	t.Row("  losses", fmt.Sprintf("%d noticed by later answers, %d by timers; window cut %d times; %d writes held back by a fence (%d fences, %d up)",
+		st.Fast, st.Timeouts, st.WindowCuts, st.Fenced, st.Fences, st.FencesUp))
 	t.Row("  window", fmt.Sprintf("%d of %d in flight; the target holds %d", st.InFlight, st.Window, st.Buffers))
 	for _, g := range []struct {
 		name  string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -10,6 +11,7 @@ import (
 	"aoe/cmd/internal/tier"
 	"aoe/frame/link"
 	"aoe/frame/link/ring"
+	"aoe/frame/link/xdp"
 	"aoe/reserve/harden"
 )
 
@@ -36,17 +38,30 @@ const (
 	swapReserved = 4
 )
 
+// Those of the kernel's NBD client: short requests, and as many guaranteed as it is
+// allowed to send, so that none of them ever lies in its socket for want of a place
+// here: what it sends there is copied to the kernel's last memory. They take as
+// much memory as the others' four.
+const (
+	swapNBDRequests = 16
+	swapNBDLongest  = 32 << 10
+)
+
 // swapSafeFlag is --swap-safe, which can stand alone.
 func swapSafeFlag(f *pflag.FlagSet, to *string) {
 	f.StringVar(to, "swap-safe", swapSafeOff, "prepare for swapping to the disk; strict: or refuse to attach")
 	f.Lookup("swap-safe").NoOptDefVal = swapSafeWarn
 }
 
+// filterStep is the filter that knows the disk's tags: no step of the process, but
+// left out in the same way.
+const filterStep = "filter"
+
 // withoutFlag is for finding out what each step is good for, and not in the help:
 // nobody should leave one out who swaps to the disk.
 func withoutFlag(f *pflag.FlagSet, to *[]string) {
 	const name = "swap-safe-without"
-	f.StringSliceVar(to, name, nil, "steps of --swap-safe to leave out: "+strings.Join(harden.Names(), ", "))
+	f.StringSliceVar(to, name, nil, "steps of --swap-safe to leave out: "+strings.Join(append(harden.Names(), filterStep), ", "))
 	f.Lookup(name).Hidden = true
 }
 
@@ -59,11 +74,18 @@ func (c *attachConfig) safely(f *pflag.FlagSet) error {
 	default:
 		return exit.Usagef("--swap-safe=%s: want --swap-safe or --swap-safe=strict", c.swapSafe)
 	}
+	depth, reserved := swapDepth, swapReserved
+	if c.way() == nbdInKernel {
+		depth, reserved = swapNBDRequests, swapNBDRequests
+		if !f.Changed("max-request") {
+			c.maxRequest = swapNBDLongest
+		}
+	}
 	for _, d := range []struct {
 		flag  string
 		value *int
 		safe  int
-	}{{"deadsecs", &c.deadsecs, -1}, {"depth", &c.depth, swapDepth}, {"reserved", &c.reserved, swapReserved}} {
+	}{{"deadsecs", &c.deadsecs, -1}, {"depth", &c.depth, depth}, {"reserved", &c.reserved, reserved}} {
 		if !f.Changed(d.flag) {
 			*d.value = d.safe
 		}
@@ -82,7 +104,8 @@ func (c *attachConfig) harden(stderr io.Writer) (err error) {
 	if c.swapSafe == swapSafeOff {
 		return nil
 	}
-	c.process, err = harden.Begin(harden.Config{Strict: c.swapSafe == swapSafeStrict, Without: c.without})
+	without := slices.DeleteFunc(slices.Clone(c.without), func(name string) bool { return name == filterStep })
+	c.process, err = harden.Begin(harden.Config{Strict: c.swapSafe == swapSafeStrict, Without: without})
 	if err == nil {
 		err = c.process.Prepare()
 	}
@@ -105,5 +128,6 @@ func (c *attachConfig) refused(stderr io.Writer, err error) error {
 // linkFacts are what the tier needs to know of the port.
 func linkFacts(l link.Link) tier.Facts {
 	_, mapped := l.(*ring.Link)
-	return tier.Facts{Ring: mapped, Filter: tier.ClassicFilter}
+	_, steered := l.(*xdp.Link)
+	return tier.Facts{Ring: mapped || steered, XDP: steered, Filter: tier.ClassicFilter}
 }

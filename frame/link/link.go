@@ -7,10 +7,12 @@
 //     frame per system call. The portable one, and the one others are compared with.
 //   - ring, Linux only: an AF_PACKET receive ring that is mapped, cannot be
 //     swapped and gives frames back one by one, and batched sends.
+//   - xdp, Linux only: AF_XDP sockets, which get frames before the kernel has
+//     allocated anything for them, and batched sends.
 //   - linktest: an Ethernet switch in memory, seeded, that loses, duplicates,
 //     delays and reorders, and a wrapper that does the same to a real Link.
 //
-// Package open chooses between raw and ring, echo measures what a link can do,
+// Package open chooses between them, echo measures what a link can do,
 // and veth makes hosts to try it between. One conformance suite
 // (linktest.Conform) runs on all of them.
 //

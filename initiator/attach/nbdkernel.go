@@ -41,6 +41,27 @@ const (
 	nbdKernelReconnect = 300 * time.Second
 )
 
+// What a request takes up in the kernel's end of the pair: a buffer for each page,
+// for which the kernel allocates two, and one for the header. A socket counts
+// what is allocated.
+const (
+	nbdPage       = 4096
+	nbdPageBuffer = 2*nbdPage + 256
+	nbdHeadBuffer = 1024
+)
+
+// socketRoom is how many bytes the kernel's end of the pair must take, so that what
+// it has in flight never waits for room.
+//
+// Linux before 6.13 ("nbd: fix partial sending") does not bear it when it does: if
+// the task that sends a request has a signal pending when the room ends in the
+// middle of it, the rest is sent later, but the request may have got another tag
+// meanwhile. The answer to the first one is then taken for a double one, the
+// connection is given up, and everything in flight hangs until the timeout.
+func (cfg *NBDKernelConfig) socketRoom(maxRequest int) int {
+	return cfg.InFlight * ((maxRequest+nbdPage-1)/nbdPage*nbdPageBuffer + nbdHeadBuffer)
+}
+
 func (cfg *NBDKernelConfig) validate() (Info, error) {
 	info, err := deviceInfo(cfg.Disk, cfg.ReadOnly)
 	if err != nil {

@@ -108,9 +108,17 @@ func (d *nbdKernelDevice) create() (*nbdTransmission, error) {
 	}
 	// One request of the kernel is one of the disk: parts of a read would wait
 	// for each other. A kernel without the file makes it slower.
-	limit := filepath.Join("/sys/block", filepath.Base(nbdPath(d.index)), "queue/max_sectors_kb")
-	_ = os.WriteFile(limit, []byte(strconv.Itoa(max(d.info.MaxRequest>>10, 4))), 0)
+	d.limit("max_sectors_kb", max(d.info.MaxRequest>>10, 4))
+	// As many as we take in hand, for which there is room in the socket.
+	d.limit("nr_requests", d.cfg.InFlight)
 	return t, nil
+}
+
+// limit sets a limit of the device's queue. A kernel that does not let us keeps
+// its own, which is slower, and with nr_requests see socketRoom.
+func (d *nbdKernelDevice) limit(name string, n int) {
+	file := filepath.Join("/sys/block", filepath.Base(nbdPath(d.index)), "queue", name)
+	_ = os.WriteFile(file, []byte(strconv.Itoa(n)), 0)
 }
 
 // setting is what every connection of the device has in common.
@@ -176,6 +184,14 @@ func (d *nbdKernelDevice) pair() (t *nbdTransmission, theirs int, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, 0, fmt.Errorf("attach: socketpair: %w", err)
+	}
+	// The kernel sets twice what it is asked for. Without CAP_NET_ADMIN it is as
+	// much as net.core.wmem_max gives.
+	room := (d.cfg.socketRoom(d.info.MaxRequest) + 1) / 2
+	if unix.SetsockoptInt(fds[1], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, room) != nil {
+		if err := unix.SetsockoptInt(fds[1], unix.SOL_SOCKET, unix.SO_SNDBUF, room); err != nil {
+			return nil, 0, errors.Join(fmt.Errorf("attach: SO_SNDBUF: %w", err), unix.Close(fds[0]), unix.Close(fds[1]))
+		}
 	}
 	t = newNBDTransmission(d.cfg.Disk, d.info, newBlockingStream(fds[0]), d.cfg.InFlight, &d.counters)
 	t.onThread = func() {

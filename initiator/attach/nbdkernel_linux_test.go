@@ -3,6 +3,7 @@ package attach
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -72,6 +73,31 @@ func TestNBDKernelTimeout(t *testing.T) {
 		}
 		if got := cfg.timeout(); got != row.want || row.dead > 0 && got <= row.dead {
 			t.Errorf("dead after %v: timeout %v, want %v", row.dead, got, row.want)
+		}
+	}
+}
+
+// TestNBDKernelSocketHoldsAllThatIsInFlight: the kernel's end of the pair takes as
+// many requests as there can be, a page at a time as its client sends them, without
+// waiting for us to read one.
+func TestNBDKernelSocketHoldsAllThatIsInFlight(t *testing.T) {
+	const inFlight, maxRequest = 16, 32 << 10
+	d := &nbdKernelDevice{cfg: NBDKernelConfig{InFlight: inFlight}, info: Info{MaxRequest: maxRequest}}
+	transmission, theirs, err := d.pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(theirs)
+	defer transmission.stream.conn.(*blockingConn).free()
+	if err := unix.SetNonblock(theirs, true); err != nil {
+		t.Fatal(err)
+	}
+	page := make([]byte, nbdPage)
+	for i := range inFlight {
+		for _, b := range append([][]byte{page[:nbdRequestLen]}, slices.Repeat([][]byte{page}, maxRequest/nbdPage)...) {
+			if n, err := unix.Write(theirs, b); n != len(b) || err != nil {
+				t.Fatalf("request %d: %d of %d bytes, %v: it would wait for room", i, n, len(b), err)
+			}
 		}
 	}
 }

@@ -27,8 +27,9 @@ func ublkWay() Way {
 
 func nbdKernelWay() Way {
 	// Its sockets make the kernel drop AoE frames that it could only receive
-	// into its emergency memory: see docs/RESERVE.md.
-	w := Way{Name: "nbd-kernel", Gives: "a block device", Swap: "no: hangs when others take the memory"}
+	// into its emergency memory, unless AF_XDP takes them before: see
+	// docs/RESERVE.md.
+	w := Way{Name: "nbd-kernel", Gives: "a block device", Swap: "with --swap-safe"}
 	if err := doNBD(func(*nbdControl) error { return nil }); err != nil {
 		w.Reason = strings.TrimPrefix(err.Error(), "attach: ")
 		return w

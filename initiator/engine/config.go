@@ -12,16 +12,19 @@ import (
 // default given; negative ones are refused unless it says what they mean.
 type Config struct {
 	Addr     frame.Addr // of the disk; no wildcard
-	Local    frame.MAC  // of our port
-	Remote   frame.MAC  // of the target's port
+	Paths    []Path     // ways to it, from 1 to MaxPaths
 	Buffers  int        // the target's buffer count; less than one counts as one
 	Identity Identity   // pinned: a target that shows another one is not used
+
+	// FrameLen is how long the longest frame of a request is. A path is used
+	// only after an IDENTIFY padded to it was answered (H15). 0: 60 bytes.
+	FrameLen int
 
 	Slots  int // frames in flight and fenced writes, a power of two; 0: 4096
 	Window int // most frames in flight; 0: 256
 
 	RTOFirst time.Duration // retransmission timeout before the first measurement; 0: 100 ms
-	RTOMin   time.Duration // least retransmission timeout; 0: 2 ms
+	RTOMin   time.Duration // least retransmission timeout; 0: 1 ms
 	RTOMax   time.Duration // most; 0: 1 s
 
 	// FlushRTO is the least retransmission timeout of a flush, which may take
@@ -60,8 +63,25 @@ type Config struct {
 
 	Rand rand.Source // first generations of the tags (H22); required
 
-	// Tags, if not nil, are told which tags are outstanding.
-	Tags Tags
+	// Tags, by port, are told which tags are outstanding. Nil ones, and those
+	// that are not there, tell nobody.
+	Tags []Tags
+}
+
+// MaxPaths is how many paths a disk can have.
+const MaxPaths = 8
+
+// A Path is one way to a disk: a port of ours, and one of the target's.
+type Path struct {
+	Port  int       // of ours, from 0: what Receive and Drain are told
+	Local frame.MAC // of our port
+	// Remote is of the target's port. All zero asks everybody, until somebody
+	// answers.
+	Remote frame.MAC
+	// Proven tells that the disk was identified over this path a moment ago.
+	// At least one path has to be. The others are used when they have shown
+	// the same disk (H15).
+	Proven bool
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -71,7 +91,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	def(&c.RTOFirst, 100*time.Millisecond)
-	def(&c.RTOMin, 2*time.Millisecond)
+	def(&c.RTOMin, time.Millisecond)
 	def(&c.RTOMax, time.Second)
 	def(&c.FlushRTO, 500*time.Millisecond)
 	def(&c.Silence, time.Second)
@@ -99,12 +119,36 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("engine: window of %d frames: want 1 to %d, half of the slots", c.Window, c.Slots/2)
 	case c.Addr.IsWildcard():
 		return c, fmt.Errorf("engine: %v is not the address of one disk", c.Addr)
-	case c.Remote.IsMulticast():
-		return c, fmt.Errorf("engine: %v is not the address of one station", c.Remote)
-	case c.Tags != nil && c.Tags.Slots() != c.Slots:
-		return c, fmt.Errorf("engine: Config.Tags has room for %d slots: want %d", c.Tags.Slots(), c.Slots)
 	case c.Rand == nil:
 		return c, fmt.Errorf("engine: Config.Rand is required")
 	}
-	return c, nil
+	for _, t := range c.Tags {
+		if t != nil && t.Slots() != c.Slots {
+			return c, fmt.Errorf("engine: Config.Tags has room for %d slots: want %d", t.Slots(), c.Slots)
+		}
+	}
+	return c, c.checkPaths()
+}
+
+func (c Config) checkPaths() error {
+	if len(c.Paths) < 1 || len(c.Paths) > MaxPaths {
+		return fmt.Errorf("engine: %d paths: want 1 to %d", len(c.Paths), MaxPaths)
+	}
+	proven := false
+	for _, p := range c.Paths {
+		if p.Remote.IsMulticast() {
+			return fmt.Errorf("engine: %v is not the address of one station", p.Remote)
+		}
+		if p.Port < 0 || p.Port >= MaxPaths {
+			return fmt.Errorf("engine: port %d: want 0 to %d", p.Port, MaxPaths-1)
+		}
+		if p.Proven && p.Remote == (frame.MAC{}) {
+			return fmt.Errorf("engine: nobody has proven a path to an unknown port")
+		}
+		proven = proven || p.Proven
+	}
+	if !proven {
+		return fmt.Errorf("engine: no path is proven")
+	}
+	return nil
 }

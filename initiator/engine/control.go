@@ -19,8 +19,8 @@ const (
 // nothing urgent depends on them.
 const leastControlTimeout = 50 * time.Millisecond
 
-// A control is the engine's own traffic: at most one frame in flight, outside
-// of the window.
+// A control is the engine's own traffic on a path: at most one frame in flight,
+// outside of the window.
 type control struct {
 	phase      phase
 	slot       int32
@@ -30,33 +30,51 @@ type control struct {
 	suspended  bool          // no data is sent until the IDENTIFY is answered
 	provenAt   time.Duration // when the identity was last seen to be right
 	proven     bool
+	shorts     uint64 // transmissions of the slot that were not padded
 
-	query, identify []byte // whole frames
+	query    []byte // whole frame
+	identify []byte // the same, padded to the length of the longest
+	short    []byte // the beginning of identify
 }
 
-func newControl(addr frame.Addr) control {
+func newControl(addr frame.Addr, frameLen int) control {
 	header := frame.Header{Addr: addr, Command: commandQuery}
 	query := frame.Config{}.Append(header.Append(nil))
 	header.Command = commandATA
 	identify := frame.ATA{Op: frame.OpIdentify, Count: 1}.Append(header.Append(nil))
-	return control{due: Never, query: frame.Pad(query), identify: frame.Pad(identify)}
+	identify = frame.Pad(identify)
+	n := len(identify)
+	identify = append(identify, make([]byte, max(frameLen-n, 0))...)
+	return control{due: Never, query: frame.Pad(query), identify: identify, short: identify[:n]}
 }
 
 // ask begins with a query, unless something is asked already.
-func (e *Engine) ask(now time.Duration) {
-	if c := &e.control; c.phase == idle {
+func (c *control) ask(now time.Duration) {
+	if c.phase == idle {
 		c.phase, c.due, c.tries = asking, now, 0
 	}
 }
 
-// suspend holds data back until the target has shown its identity.
-func (e *Engine) suspend(now time.Duration) {
-	c := &e.control
+// suspend holds data back from p until the target has shown its identity there.
+func (e *Engine) suspend(now time.Duration, p *path) {
+	c := &p.control
 	if !c.suspended {
 		e.counters.Suspensions++
 	}
 	c.suspended, c.revalidate = true, true
-	e.ask(now)
+	c.ask(now)
+}
+
+// Revalidate asks for the identity over every path, without holding data back.
+func (e *Engine) Revalidate(now time.Duration) {
+	for i := range e.paths {
+		c := &e.paths[i].control
+		c.revalidate = true
+		if c.phase == idle {
+			c.ask(now)
+		}
+		e.arm(c.due)
+	}
 }
 
 // announceInterval bounds how often an announcement, which anybody can forge
@@ -64,41 +82,51 @@ func (e *Engine) suspend(now time.Duration) {
 const announceInterval = time.Second
 
 // onAnnounce: the disk was started, or its size, MTU or link have changed (H16).
-func (e *Engine) onAnnounce(now time.Duration) {
-	c := &e.control
+func (e *Engine) onAnnounce(now time.Duration, p *path) {
+	c := &p.control
 	if c.proven && now-c.provenAt < announceInterval {
 		c.revalidate = true
 		c.due = min(c.due, c.provenAt+announceInterval)
 		e.arm(c.due)
 		return
 	}
-	e.suspend(now)
+	e.suspend(now, p)
 }
 
-// advanceControl starts the probe that is due.
-func (e *Engine) advanceControl(now time.Duration) {
-	c := &e.control
+// advanceControl starts the probe of p that is due.
+func (e *Engine) advanceControl(now time.Duration, p *path) {
+	c := &p.control
 	if c.due > now {
 		e.arm(c.due)
 		return
 	}
 	if c.phase == idle {
-		e.ask(now)
+		c.ask(now)
 	}
-	if c.tries >= 3 && e.path.silentFor(now) >= e.cfg.Silence {
-		e.setTrouble(now, Silent, true)
+	if c.tries >= 3 && p.silentFor(now) >= e.cfg.Silence {
+		e.setPathTrouble(now, p, Silent, true)
+		if p.usable() && e.otherPath(p) {
+			e.fail(now, p)
+		}
 	}
 }
 
-// drainControl is the control frame that is to be sent now, or nil.
-func (e *Engine) drainControl(now time.Duration) []byte {
-	c := &e.control
+// shortTry is which try of an IDENTIFY is not padded, and every so manieth after
+// it: that tells a path on which long frames get lost from a dead one.
+const shortTry = 4
+
+// drainControl is the control frame that is to be sent over p now, or nil.
+func (e *Engine) drainControl(now time.Duration, p *path) []byte {
+	c := &p.control
 	if c.phase == idle || c.due > now {
 		return nil
 	}
 	b, command := c.query, commandQuery
 	if c.phase == identifying {
 		b, command = c.identify, commandATA
+		if c.tries%shortTry == shortTry-1 {
+			b = c.short
+		}
 	}
 	if c.slot == 0 {
 		if c.slot = e.table.take(); c.slot == 0 {
@@ -108,9 +136,14 @@ func (e *Engine) drainControl(now time.Duration) []byte {
 		s := &e.table.slots[c.slot]
 		s.state, s.class, s.command = slotControl, classNetwork, command
 	}
-	e.table.stamp(now, c.slot, b, e.path.remote, e.path.local)
-	e.path.onSent(now)
-	c.due = now + max(e.timeout(classNetwork, c.tries), leastControlTimeout)
+	c.shorts &^= bit(e.table.slots[c.slot].count)
+	if len(b) < len(c.identify) {
+		c.shorts |= bit(e.table.slots[c.slot].count)
+	}
+	e.table.stamp(now, c.slot, b, p)
+	p.onSent(now)
+	e.onSent(now)
+	c.due = now + max(e.timeout(p, classNetwork, c.tries), leastControlTimeout)
 	if c.tries < 255 {
 		c.tries++
 	}
@@ -119,10 +152,10 @@ func (e *Engine) drainControl(now time.Duration) []byte {
 	return b
 }
 
-// idleControl ends the exchange and plans the next probe.
-func (e *Engine) idleControl(now time.Duration) {
-	c := &e.control
-	e.releaseControl()
+// idleControl ends the exchange over p and plans the next probe.
+func (e *Engine) idleControl(now time.Duration, p *path) {
+	c := &p.control
+	e.releaseControl(c)
 	c.phase, c.due = idle, Never
 	if e.cfg.Probe > 0 {
 		c.due = now + e.cfg.Probe
@@ -130,35 +163,39 @@ func (e *Engine) idleControl(now time.Duration) {
 	}
 }
 
-func (e *Engine) releaseControl() {
-	if e.control.slot != 0 {
-		e.table.release(e.control.slot)
-		e.control.slot = 0
+func (e *Engine) releaseControl(c *control) {
+	if c.slot != 0 {
+		e.table.release(c.slot)
+		c.slot = 0
 	}
 }
 
-// onControlAnswer takes an answer to a query or an IDENTIFY. What cannot be
-// read is not an answer.
-func (e *Engine) onControlAnswer(now time.Duration, i int32, n uint32, h frame.Header, arg []byte) {
-	c := &e.control
-	if c.phase == asking {
-		answer, err := frame.ParseConfig(arg)
-		if err != nil || h.IsError() {
-			e.counters.Drops.Truncated++
-			return
-		}
-		e.measure(now, &e.table.slots[i], n)
-		e.window.buffers = max(int(answer.BufferCount), 1)
-		e.maxSectors = answer.MaxSectorsPerFrame()
-		if !c.revalidate {
-			e.idleControl(now)
-			e.heard(now)
-			return
-		}
-		e.releaseControl()
-		c.phase, c.due, c.tries = identifying, now, 0
-		e.heard(now)
+// onControlAnswer takes an answer to a query or an IDENTIFY that p asked. What
+// cannot be read is not an answer.
+func (e *Engine) onControlAnswer(now time.Duration, p *path, l look) {
+	c := &p.control
+	if c.phase != asking {
+		e.onIdentify(now, p, l)
 		return
 	}
-	e.onIdentify(now, h, arg)
+	answer, err := frame.ParseConfig(l.arg)
+	if err != nil || l.header.IsError() {
+		e.counters.Drops.Truncated++
+		return
+	}
+	if !p.known() {
+		p.remote = l.header.Src
+		e.publishPaths()
+	}
+	e.measure(now, &e.table.slots[l.slot], l.nth)
+	e.window.buffers = max(int(answer.BufferCount), 1)
+	e.maxSectors = answer.MaxSectorsPerFrame()
+	if !c.revalidate {
+		e.idleControl(now, p)
+		e.onHeardFrom(now, p)
+		return
+	}
+	e.releaseControl(c)
+	c.phase, c.due, c.tries = identifying, now, 0
+	e.onHeardFrom(now, p)
 }

@@ -6,11 +6,13 @@
 //
 // The owner, one goroutine, does in each turn
 //
-//	for each frame received { e.Receive(now, frame) }
+//	for each frame received { e.Receive(now, port, frame) }
 //	e.Submit(now, request)                  // any number of times
 //	e.Advance(now)                          // timers
 //	for r := e.Completed(); r != nil; ...   // hand results out; may Submit again
-//	for n := e.Drain(now, out); n > 0; ...  // send out[:n]
+//	for each port {
+//		for n := e.Drain(now, port, out); n > 0; ... // send out[:n]
+//	}
 //
 // and then sleeps until a frame arrives or [Engine.Deadline] passes. now is the
 // time since an arbitrary moment, on a clock that never goes back.
@@ -40,6 +42,16 @@
 // random (H22), bit 31 is always clear, as Linux's driver and tools expect of
 // kernel and user tags, and slot 0 is never used, so that no tag is zero, which
 // on the wire means an announcement.
+//
+// # Paths
+//
+// A path is a port of ours and one of the target's. Each has its own round trips,
+// order and silence; the window is the target's. Data is sent over a path only
+// after the disk that was pinned has identified itself there, in answer to a
+// frame as long as the longest (H15), and over the one where it is likely to be
+// answered first. A path that is silent for two timeouts, while something that
+// was sent later is answered over another, is left out until the disk has
+// identified itself again; what was in flight over it goes over the others.
 //
 // # Order
 //

@@ -3,6 +3,8 @@ package engine
 import (
 	"math"
 	"time"
+
+	"aoe/frame"
 )
 
 // Never is the deadline of an engine that waits for nothing.
@@ -10,14 +12,14 @@ const Never = time.Duration(math.MaxInt64)
 
 // An Engine is the protocol state of one disk. It is used by one goroutine.
 type Engine struct {
-	cfg    Config
-	table  table
-	path   path // one for now; what belongs to a path is in it, what belongs to the target is not
-	window window
+	cfg     Config
+	table   table
+	paths   []path // what belongs to a path is in it, what belongs to the target is not
+	window  window
+	hearing // over any path
 
-	flight   slotList // sent, and not given up
-	lost     slotList // in order of their timeout
-	inFlight int      // length of flight
+	lost     slotList // in order of being given up
+	inFlight int      // frames in the paths' flight
 	yield    bool     // a new frame goes before one that was lost, see next
 
 	all      requestList // every unfinished request, in order of submission
@@ -26,10 +28,12 @@ type Engine struct {
 	finished requestList
 
 	fence   fence
-	control control
 	wakeAt  time.Duration // no timer is due before
 	trouble [troubles]trouble
 	refusal Outcome // with Refusing
+
+	outbox  [MaxPaths][][]byte // by port: frames for it, while another is drained
+	remotes []frame.MAC        // see publishPaths
 
 	sectors    uint64 // of the disk, as last told by it
 	maxSectors int    // in one frame, as last told by the target
@@ -45,20 +49,33 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg:     cfg,
 		table:   newTable(cfg.Slots, cfg.Rand, cfg.Tags),
-		path:    newPath(cfg.Local, cfg.Remote),
+		paths:   make([]path, len(cfg.Paths)),
 		window:  newWindow(max(cfg.Buffers, 1), cfg.Window),
 		fence:   newFence(cfg.Slots),
 		wakeAt:  Never,
 		sectors: cfg.Identity.Sectors,
 	}
 	e.ready.byQueue, e.held.byQueue, e.finished.byQueue = true, true, true
-	e.control = newControl(cfg.Addr)
-	e.publishPath()
+	for i := range e.paths {
+		e.paths[i] = newPath(i, cfg)
+		e.outbox[cfg.Paths[i].Port] = make([][]byte, 0, cfg.Window+len(cfg.Paths))
+	}
+	e.remotes = make([]frame.MAC, 0, len(cfg.Paths))
+	e.publishPaths()
 	return e, nil
 }
 
 // Start begins probing. Before it, an engine sends nothing of its own.
-func (e *Engine) Start(now time.Duration) { e.idleControl(now) }
+func (e *Engine) Start(now time.Duration) {
+	for i := range e.paths {
+		if p := &e.paths[i]; e.cfg.Paths[i].Proven {
+			e.idleControl(now, p)
+		} else {
+			e.suspend(now, p)
+			e.arm(now)
+		}
+	}
+}
 
 // Submit takes r in. Its result comes from Completed, perhaps at once.
 func (e *Engine) Submit(now time.Duration, r *Request) {
@@ -142,15 +159,16 @@ func (e *Engine) retire(now time.Duration, i int32) {
 	s := &e.table.slots[i]
 	switch s.state {
 	case slotFlight:
-		e.table.remove(&e.flight, i)
-		e.inFlight--
+		e.land(i)
 	case slotLost:
-		e.table.remove(&e.lost, i)
+		e.find(i)
 	default:
 		panic("engine: retired slot is neither in flight nor lost")
 	}
 	s.req = nil
-	e.path.waiting = e.path.waiting && e.outstanding()
+	p := &e.paths[s.path]
+	p.waiting = p.waiting && p.outstanding()
+	e.waiting = e.waiting && e.outstanding()
 	if s.kind.modifies() && !s.allAnswered() && s.lastUnanswered()+e.cfg.FrameLife > now {
 		e.putUpFence(now, i)
 		return
@@ -163,7 +181,30 @@ func (e *Engine) Idle() bool { return e.all.head == nil }
 
 // outstanding reports whether an answer is waited for.
 func (e *Engine) outstanding() bool {
-	return e.inFlight > 0 || e.lost.head != 0 || e.control.slot != 0
+	if e.inFlight > 0 || e.lost.head != 0 {
+		return true
+	}
+	for i := range e.paths {
+		if e.paths[i].control.slot != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// land takes slot i out of the frames in flight.
+func (e *Engine) land(i int32) {
+	s := &e.table.slots[i]
+	p := &e.paths[s.path]
+	e.table.remove(&p.flight[s.class], i)
+	p.inFlight--
+	e.inFlight--
+}
+
+// find takes slot i out of the frames that were lost.
+func (e *Engine) find(i int32) {
+	e.table.remove(&e.lost, i)
+	e.paths[e.table.slots[i].path].lost--
 }
 
 // Sectors is the size of the disk as it last told it itself (H16).

@@ -126,7 +126,7 @@ func TestCancel(t *testing.T) {
 // checkQuiet checks that an engine which waits for nothing has kept nothing.
 func checkQuiet(t *testing.T, e *Engine, fencesMayStand bool) {
 	t.Helper()
-	if e.inFlight != 0 || e.flight.head != 0 || e.lost.head != 0 || e.all.head != nil || e.ready.head != nil || e.held.head != nil {
+	if e.inFlight != 0 || e.paths[0].flight != [classes]slotList{} || e.lost.head != 0 || e.all.head != nil || e.ready.head != nil || e.held.head != nil {
 		t.Errorf("left behind: %d in flight, lost %d, unfinished %p, ready %p, held %p",
 			e.inFlight, e.lost.head, e.all.head, e.ready.head, e.held.head)
 	}
@@ -134,7 +134,7 @@ func checkQuiet(t *testing.T, e *Engine, fencesMayStand bool) {
 		t.Errorf("%d fences stand", e.fence.up)
 	}
 	free := e.table.freeCount + e.fence.up
-	if e.control.slot != 0 {
+	if e.paths[0].control.slot != 0 {
 		free++
 	}
 	if free != len(e.table.slots)-1 {
@@ -177,13 +177,15 @@ func TestMisuseIsDetected(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	good := Config{Addr: disk, Local: ours, Remote: theirs, Rand: rand.NewPCG(0, 0)}
+	good := Config{Addr: disk, Paths: onePath, Rand: rand.NewPCG(0, 0)}
 	if _, err := New(good); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Config){
 		"wildcard":           func(c *Config) { c.Addr = frame.Anywhere },
-		"broadcast":          func(c *Config) { c.Remote = frame.Broadcast },
+		"broadcast":          func(c *Config) { c.Paths = []Path{{Remote: frame.Broadcast, Proven: true}} },
+		"no path":            func(c *Config) { c.Paths = nil },
+		"no proven path":     func(c *Config) { c.Paths = []Path{{Remote: theirs}} },
 		"no random source":   func(c *Config) { c.Rand = nil },
 		"slots":              func(c *Config) { c.Slots = 1000 },
 		"window":             func(c *Config) { c.Window = 4096 },

@@ -486,7 +486,7 @@ func TestH22TagsAreRandom(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	for range 100000 {
 		frame.PutTag(forged, rng.Uint32()>>1)
-		if r, _ := w.engine.Receive(w.now, forged); r != nil {
+		if r, _ := w.engine.Receive(w.now, 0, forged); r != nil {
 			t.Fatal("a random tag hit: 64 of 2^31 are live")
 		}
 	}

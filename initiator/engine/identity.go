@@ -37,49 +37,92 @@ func ReadIdentity(data []byte) Identity {
 	return id
 }
 
-// onIdentify compares the disk that answers with the one that was pinned.
-func (e *Engine) onIdentify(now time.Duration, h frame.Header, arg []byte) {
-	c := &e.control
+// onIdentify compares the disk that answers over p with the one that was pinned.
+func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
+	c := &p.control
 	disk := slot{kind: Read, sectors: 1}
-	o, ok := judge(&disk, h, arg)
+	o, ok := judge(&disk, l.header, l.arg)
 	if !ok {
 		e.counters.Drops.Truncated++
 		return
 	}
-	e.heard(now)
+	short := c.shorts&bit(l.nth) != 0
+	e.releaseControl(c)
+	e.onHeardFrom(now, p)
 	if o.Result != OK {
 		// It is there and refuses. Nothing is gained by waiting (H11); the
 		// next try is when the timer says.
-		e.setTrouble(now, Refusing, true)
 		e.refusal = o
-		e.failAll(now, o)
+		e.setPathTrouble(now, p, Refusing, true)
 		return
 	}
-	_, data, _ := frame.ParseATA(arg)
+	_, data, _ := frame.ParseATA(l.arg)
 	id := ReadIdentity(data)
-	e.setTrouble(now, Refusing, false)
-	e.setTrouble(now, Silent, false)
+	e.setPathTrouble(now, p, Refusing, false)
+	e.setPathTrouble(now, p, Silent, false)
 	e.setTrouble(now, Dead, false)
-	if id.Serial != e.cfg.Identity.Serial {
-		if !e.trouble[Replaced].on {
-			e.setTrouble(now, Replaced, true)
-			e.FailAll(now, Down)
-		}
-		c.revalidate = true
-		e.idleControl(now)
-		c.due = now + replacedInterval
-		e.arm(c.due)
+	if e.foreign(now, p, id) {
+		e.fail(now, p)
+		e.setPathTrouble(now, p, Replaced, true)
+		e.askAgain(now, p)
 		return
 	}
-	e.setTrouble(now, Replaced, false)
+	e.setPathTrouble(now, p, Replaced, false)
 	if id.Sectors != e.sectors {
 		e.counters.Resizes++
 		e.sectors = id.Sectors
 	}
 	e.setTrouble(now, Shrunk, id.Sectors < e.cfg.Identity.Sectors)
+	e.setPathTrouble(now, p, ShortFrames, short)
+	if short && e.otherPath(p) {
+		e.fail(now, p)
+		e.askAgain(now, p)
+		return
+	}
+	if c.suspended && p.sampled > 0 {
+		e.counters.Redemptions++
+	}
 	c.proven, c.provenAt, c.revalidate, c.suspended = true, now, false, false
-	e.idleControl(now)
+	p.suspect = false
+	if short {
+		// The only way there is: what is long gets lost, what is not does not.
+		e.askAgain(now, p)
+	} else {
+		e.idleControl(now, p)
+	}
 	e.forgetBackoff(now)
+}
+
+// foreign reports whether id is not the disk's. One with the same serial number
+// and another size is the disk that was resized (H16) if a path says so that is
+// in use; over a path that has not been, it is another until the others agree.
+func (e *Engine) foreign(now time.Duration, p *path, id Identity) bool {
+	switch {
+	case id.Serial != e.cfg.Identity.Serial:
+		return true
+	case id.Sectors == e.sectors || e.cfg.Paths[p.index].Proven || p.control.proven || !e.otherPath(p):
+		return false
+	}
+	for i := range e.paths {
+		if q := &e.paths[i]; q != p {
+			q.control.revalidate = true
+			q.control.due = min(q.control.due, now)
+			e.arm(now)
+		}
+	}
+	return true
+}
+
+// replacedInterval is how often a disk that is not ours is asked whether ours
+// is back.
+const replacedInterval = time.Second
+
+// askAgain identifies the disk again in a while.
+func (e *Engine) askAgain(now time.Duration, p *path) {
+	e.idleControl(now, p)
+	p.control.revalidate = true
+	p.control.due = now + replacedInterval
+	e.arm(p.control.due)
 }
 
 // forgetBackoff: the target is back, so what it missed is sent soon.
@@ -87,14 +130,15 @@ func (e *Engine) forgetBackoff(now time.Duration) {
 	for i := e.lost.head; i != 0; i = e.table.slots[i].next {
 		e.table.slots[i].backoff = 0
 	}
-	for i := e.flight.head; i != 0; i = e.table.slots[i].next {
-		s := &e.table.slots[i]
-		s.backoff = 0
-		s.deadline = min(s.deadline, now+e.timeout(s.class, 0))
-		e.arm(s.deadline)
+	for i := range e.paths {
+		p := &e.paths[i]
+		for c := range p.flight {
+			for i := p.flight[c].head; i != 0; i = e.table.slots[i].next {
+				s := &e.table.slots[i]
+				s.backoff = 0
+				s.deadline = min(s.deadline, now+e.timeout(p, s.class, 0))
+				e.arm(s.deadline)
+			}
+		}
 	}
 }
-
-// replacedInterval is how often a disk that is not ours is asked whether ours
-// is back.
-const replacedInterval = time.Second

@@ -85,7 +85,7 @@ func TestI12RetransmissionNeedsNoMemory(t *testing.T) {
 	out := make([][]byte, 1)
 	for range 3 {
 		w.engine.Advance(w.now)
-		if n := w.engine.Drain(w.now, out); n != 1 {
+		if n := w.engine.Drain(w.now, 0, out); n != 1 {
 			t.Fatalf("%d frames sent at %v", n, w.now)
 		}
 		if &out[0][0] != &r.Frames[0].Transmit[0] || len(out[0]) != len(r.Frames[0].Transmit) {
@@ -129,7 +129,7 @@ func TestI10NoAllocation(t *testing.T) {
 		for e.Completed() != nil {
 		}
 		for {
-			k := e.Drain(w.now, out)
+			k := e.Drain(w.now, 0, out)
 			if n += k; k == 0 {
 				return n
 			}
@@ -145,7 +145,7 @@ func TestI10NoAllocation(t *testing.T) {
 			reply = reply[:frame.ATADataOffset+8*frame.SectorSize]
 		}
 		change(reply)
-		e.Receive(w.now, reply)
+		e.Receive(w.now, 0, reply)
 	}
 	fine := func([]byte) {}
 	for _, row := range []struct {

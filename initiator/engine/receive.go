@@ -13,22 +13,25 @@ const (
 	commandQuery = aoe.CommandQueryConfigInformation
 )
 
-// Receive looks at one received frame. When it is the answer to frame i of r,
+// Receive looks at one frame that a port has received. When it is the answer to frame i of r,
 // the owner keeps it: an answer to a read holds its data behind
 // [frame.ATADataOffset]. When r is nil the frame is to be freed at once; why is
 // counted. Receive keeps nothing of b.
-func (e *Engine) Receive(now time.Duration, b []byte) (r *Request, i int) {
-	l := e.look(b)
+func (e *Engine) Receive(now time.Duration, port int, b []byte) (r *Request, i int) {
+	l := e.look(port, b)
 	if l.verdict != answers {
 		*e.counters.Drops.dropped(l.verdict)++
-		if l.verdict == announces {
-			e.onAnnounce(now)
+		switch l.verdict {
+		case announces:
+			e.onAnnounce(now, l.path)
+		case isLate:
+			e.onStaleAnswer(l.slot, l.header.Tag)
 		}
 		return nil, 0
 	}
 	s := &e.table.slots[l.slot]
 	if s.state == slotControl {
-		e.onControlAnswer(now, l.slot, l.nth, l.header, l.arg)
+		e.onControlAnswer(now, &e.paths[s.path], l)
 		return nil, 0
 	}
 	outcome, ok := judge(s, l.header, l.arg)
@@ -39,11 +42,11 @@ func (e *Engine) Receive(now time.Duration, b []byte) (r *Request, i int) {
 		return nil, 0
 	}
 	if s.state == slotLingering {
-		e.onLateAnswer(now, l.slot, l.nth)
+		e.onLateAnswer(now, l)
 		return nil, 0
 	}
 	r, i = s.req, int(s.index)
-	e.onAnswer(now, l.slot, l.nth, outcome)
+	e.onAnswer(now, l, outcome)
 	return r, i
 }
 
@@ -68,13 +71,20 @@ func judge(s *slot, h frame.Header, arg []byte) (o Outcome, ok bool) {
 }
 
 // measure takes the round trip of transmission n of s into the estimator of
-// its class, if its time is still known. If a later copy had been sent already,
-// or was about to be, then for nothing.
-func (e *Engine) measure(now time.Duration, s *slot, n uint32) {
+// its class, if its time is still known, and returns the path that it was sent
+// over. If a later copy had been sent already, or was about to be, then for
+// nothing.
+func (e *Engine) measure(now time.Duration, s *slot, n uint32) *path {
 	at, known := s.sentAt(n)
+	p := &e.paths[s.path]
 	if known {
-		e.path.rtt[s.class].sample(now - at)
-		e.path.reached = max(e.path.reached, at)
+		p = &e.paths[s.via[n%timesKept]]
+		p.rtt[s.class].sample(now - at)
+		p.order[s.class].onAnswer(at)
+		p.reached, p.sampled = max(p.reached, at), now
+		if s.sectors > 1 {
+			p.longLost = 0
+		}
 	}
 	if n+1 < s.count {
 		e.counters.Spurious++
@@ -82,45 +92,47 @@ func (e *Engine) measure(now time.Duration, s *slot, n uint32) {
 	if n+1 < s.count || s.state == slotLost {
 		e.window.onSpurious()
 		if known {
-			e.presumeDelayed(now, at)
+			e.presumeDelayed(now, p, at)
 		}
 	}
+	return p
 }
 
-// presumeDelayed: an answer came to a copy sent at that time, which had been
-// given up. What was sent no earlier was given up too early as well: it is late
-// for the same reason, and sending it again would make the target later still.
-func (e *Engine) presumeDelayed(now, at time.Duration) {
+// presumeDelayed: an answer came to a copy sent over p at that time, which had
+// been given up. What was sent no earlier was given up too early as well: it is
+// late for the same reason, and sending it again would make the target later
+// still.
+func (e *Engine) presumeDelayed(now time.Duration, p *path, at time.Duration) {
 	for i := e.lost.head; i != 0 && e.inFlight < e.window.limit(); {
 		s := &e.table.slots[i]
 		next := s.next
-		if s.lastSent() >= at {
-			e.table.remove(&e.lost, i)
-			e.table.push(&e.flight, i)
-			e.inFlight++
-			s.state = slotFlight
+		if s.path == p.index && p.usable() && s.lastSent() >= at {
+			e.find(i)
+			e.fly(i)
 			if s.backoff > 0 {
 				s.backoff--
 			}
-			s.deadline = now + e.timeout(s.class, s.backoff)
+			s.deadline = now + e.timeout(p, s.class, s.backoff)
 			e.arm(s.deadline)
 		}
 		i = next
 	}
 }
 
-// onAnswer ends the frame in slot i.
-func (e *Engine) onAnswer(now time.Duration, i int32, n uint32, o Outcome) {
-	s := &e.table.slots[i]
+// onAnswer ends the frame that was answered.
+func (e *Engine) onAnswer(now time.Duration, l look, o Outcome) {
+	s := &e.table.slots[l.slot]
 	r, f := s.req, &s.req.Frames[s.index]
-	s.answered |= bit(n)
+	s.answered |= bit(l.nth)
 	e.window.onAnswer(e.inFlight)
-	e.measure(now, s, n)
+	p := e.measure(now, s, l.nth)
 	e.counters.Answered++
 
 	f.slot, f.done = 0, true
-	e.retire(now, i)
-	e.heard(now)
+	c := s.class
+	e.retire(now, l.slot)
+	e.loseOvertaken(now, p, c)
+	e.onHeardFrom(now, p)
 	if o.Result != OK {
 		if o.Result == TargetError {
 			e.counters.TargetErrors++
@@ -136,25 +148,52 @@ func (e *Engine) onAnswer(now time.Duration, i int32, n uint32, o Outcome) {
 }
 
 // onLateAnswer accounts for one more copy of a finished write.
-func (e *Engine) onLateAnswer(now time.Duration, i int32, n uint32) {
-	s := &e.table.slots[i]
+func (e *Engine) onLateAnswer(now time.Duration, l look) {
+	s := &e.table.slots[l.slot]
+	p := l.path
 	e.counters.Drops.Late++
-	if s.answered&bit(n) == 0 {
-		s.answered |= bit(n)
-		e.measure(now, s, n)
+	if s.answered&bit(l.nth) == 0 {
+		c := s.class
+		s.answered |= bit(l.nth)
+		p = e.measure(now, s, l.nth)
 		if s.allAnswered() {
-			e.takeDownFence(i)
+			e.takeDownFence(l.slot)
+		} else {
+			e.sortFence(l.slot)
 		}
+		e.loseOvertaken(now, p, c)
 	}
-	e.heard(now)
+	e.onHeardFrom(now, p)
 }
 
-// heard notes that the target is there.
-func (e *Engine) heard(now time.Duration) {
-	e.path.onHeard(now, e.outstanding())
-	e.passFences(now)
-	if e.trouble[Silent].on && !e.control.suspended {
-		e.setTrouble(now, Silent, false)
+// onStaleAnswer: a copy of a frame was answered whose slot is free already,
+// because another copy was answered first. If it was sent again because it
+// seemed to be lost, it only was slow.
+func (e *Engine) onStaleAnswer(i int32, tag uint32) {
+	s := &e.table.slots[i]
+	n := s.earlier - (s.base-tag>>e.table.bits)&e.table.genMask
+	if n >= s.earlier || n+1 >= s.earlier || s.earlier-n > timesKept || s.answered&bit(n) != 0 || s.class == classNetwork {
+		return
+	}
+	s.answered |= bit(n)
+	e.counters.Spurious++
+	e.paths[s.via[n%timesKept]].order[s.class].onAnswer(s.sent[n%timesKept])
+	e.window.onSpurious()
+}
+
+// onHeardFrom notes that the target is there, over p.
+func (e *Engine) onHeardFrom(now time.Duration, p *path) {
+	p.onHeard(now, p.outstanding())
+	p.suspect = false
+	e.onHeard(now, e.outstanding())
+	e.passFences(now, p)
+	if p.trouble[Silent].on && p.usable() {
+		e.setPathTrouble(now, p, Silent, false)
+	}
+	for i := range e.paths {
+		if q := &e.paths[i]; q != p && q.suspect && q.usable() {
+			e.arm(now) // it may have been overtaken
+		}
 	}
 }
 

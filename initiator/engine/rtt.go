@@ -65,7 +65,7 @@ func (e *estimator) sample(rtt time.Duration) {
 // (RFC 6298, section 2.3) within [least, most], or first without a sample.
 func (e *estimator) timeout(first, least, most time.Duration) time.Duration {
 	if e.samples == 0 {
-		return first
+		return max(first, least)
 	}
 	return min(max(e.srtt+4*e.rttvar, least), most)
 }

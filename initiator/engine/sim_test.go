@@ -16,7 +16,7 @@ import (
 
 var (
 	simSeed = flag.Uint64("seed", 0, "replay this seed of the simulation only")
-	simRuns = flag.Int("runs", 300, "seeds of the simulation")
+	simRuns = flag.Int("runs", 0, "seeds of the simulation; 0: 300, or 100,000 with AOE_LONG set")
 )
 
 // networks are the two kinds that the fence has to hold on (H1).
@@ -27,6 +27,9 @@ var networks = []simConfig{
 	// simJitter at most. Their life is as good as infinite, so that only
 	// having been overtaken ends a fence.
 	{name: "orderly", fifo: true, life: time.Hour, overtake: simJitter},
+	// Two paths, each of which keeps order, but not with the other, and goes
+	// dead for a while now and then.
+	{name: "two paths", fifo: true, paths: 2, life: simLife + simJitter, overtake: simJitter},
 }
 
 // TestSimulation runs an engine against a small disk through a network that
@@ -38,12 +41,18 @@ var networks = []simConfig{
 // half of the guard against stale writes (H1). Retransmissions have tags of
 // their own; guarding against those is the engine's half.
 func TestSimulation(t *testing.T) {
-	first, last := uint64(1), uint64(*simRuns)
+	first, last := uint64(1), uint64(300)
+	switch {
+	case *simRuns > 0:
+		last = uint64(*simRuns)
+	case long():
+		last = 100_000
+	}
 	if *simSeed != 0 {
 		first, last = *simSeed, *simSeed
 	}
-	if testing.Short() && *simSeed == 0 {
-		last = min(last, 30)
+	if testing.Short() && *simSeed == 0 && *simRuns == 0 {
+		last = 30
 	}
 	for _, cfg := range networks {
 		t.Run(cfg.name, func(t *testing.T) {
@@ -69,10 +78,11 @@ func TestSimulation(t *testing.T) {
 // an undone write.
 func TestH1SimulationCatchesAMissingFence(t *testing.T) {
 	for name, cfg := range map[string]simConfig{
-		"frames live longer than thought":   {life: time.Nanosecond, overtake: -1},
-		"order where there is none":         {life: simLife, overtake: time.Nanosecond},
-		"less order than thought":           {fifo: true, life: time.Hour, overtake: time.Nanosecond},
-		"less order than thought, by a bit": {fifo: true, life: time.Hour, overtake: simJitter / 4},
+		"frames live longer than thought":       {life: time.Nanosecond, overtake: -1},
+		"order where there is none":             {life: simLife, overtake: time.Nanosecond},
+		"less order than thought":               {fifo: true, life: time.Hour, overtake: time.Nanosecond},
+		"two paths, and frames outlive thought": {fifo: true, paths: 2, life: simLife / 8, overtake: simJitter},
+		"less order than thought, by a bit":     {fifo: true, life: time.Hour, overtake: simJitter / 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := uint64(1); seed <= 5000; seed++ {
@@ -95,6 +105,7 @@ const simJitter = 3 * time.Millisecond
 type simConfig struct {
 	name           string
 	fifo           bool          // the network keeps the order, within simJitter
+	paths          int           // 0: 1
 	life, overtake time.Duration // as the engine believes
 }
 
@@ -119,6 +130,7 @@ type event struct {
 	seq      int
 	frame    []byte
 	toTarget bool
+	port     int
 }
 
 type events []event
@@ -148,7 +160,8 @@ type sim struct {
 
 	cfg               simConfig
 	loss, twice, slow float64                // probabilities of this run
-	arrived           map[bool]time.Duration // orderly: when the last frame to the target, or from it, arrives
+	arrived           map[lane]time.Duration // orderly: when the last frame there arrives
+	deadUntil         [2]time.Duration       // of each path
 	executed          map[uint32][][]byte
 	done              map[uint64]bool // writes that were acknowledged, by value
 
@@ -162,9 +175,15 @@ type sim struct {
 	result  simResult
 }
 
+// A lane is one direction of a path.
+type lane struct {
+	toTarget bool
+	port     int
+}
+
 func simulate(seed uint64, cfg simConfig) simResult {
 	s := &sim{
-		cfg: cfg, arrived: map[bool]time.Duration{},
+		cfg: cfg, arrived: map[lane]time.Duration{},
 		rng: rand.New(rand.NewPCG(seed, 0)), target: newTarget(initiatortest.Config{Sectors: simSectors}),
 		executed: map[uint32][][]byte{}, done: map[uint64]bool{}, value: map[*Request]uint64{}, left: 60,
 	}
@@ -172,8 +191,12 @@ func simulate(seed uint64, cfg simConfig) simResult {
 	for i := range s.may {
 		s.may[i] = []uint64{0}
 	}
+	paths := onePath
+	if cfg.paths == 2 {
+		paths = []Path{onePath[0], {Port: 1, Local: ours2, Remote: theirs2, Proven: true}}
+	}
 	e, err := New(Config{
-		Addr: disk, Local: ours, Remote: theirs, Buffers: 1 + s.rng.IntN(8), Identity: identityOf(s.target),
+		Addr: disk, Paths: paths, Buffers: 1 + s.rng.IntN(8), Identity: identityOf(s.target),
 		Slots: 64, Window: 8, RTOFirst: ms(3), RTOMin: ms(1), RTOMax: ms(20), FlushRTO: ms(5), Silence: ms(60),
 		DeadTime: -1, FrameLife: cfg.life, Overtake: cfg.overtake, Probe: ms(50), Rand: rand.NewPCG(seed, 1),
 	})
@@ -182,7 +205,7 @@ func simulate(seed uint64, cfg simConfig) simResult {
 	}
 	s.engine = e
 	e.Start(0)
-	s.at(0, nil, false)
+	s.at(0, nil, lane{})
 	s.run()
 	c := e.Counters()
 	s.result.requests, s.result.again, s.result.fences = c.Requests, c.Retransmitted, c.Fences
@@ -196,28 +219,28 @@ func (s *sim) fail(format string, args ...any) {
 	}
 }
 
-func (s *sim) at(t time.Duration, f []byte, toTarget bool) {
+func (s *sim) at(t time.Duration, f []byte, l lane) {
 	s.seq++
-	heap.Push(&s.queue, event{t, s.seq, f, toTarget})
+	heap.Push(&s.queue, event{t, s.seq, f, l.toTarget, l.port})
 }
 
 // carry puts a frame on the network.
-func (s *sim) carry(f []byte, toTarget bool) {
+func (s *sim) carry(f []byte, l lane) {
 	f = bytes.Clone(f)
-	if s.rng.Float64() >= s.loss {
-		s.at(s.arrival(toTarget), f, toTarget)
+	if s.rng.Float64() >= s.loss && s.now >= s.deadUntil[l.port] {
+		s.at(s.arrival(l), f, l)
 	}
 	if s.rng.Float64() < s.twice {
-		s.at(s.arrival(toTarget), f, toTarget)
+		s.at(s.arrival(l), f, l)
 	}
 }
 
 // arrival is when a frame that is sent now arrives.
-func (s *sim) arrival(toTarget bool) time.Duration {
+func (s *sim) arrival(l lane) time.Duration {
 	at := s.now + s.delay()
 	if s.cfg.fifo {
-		at = max(at, s.arrived[toTarget])
-		s.arrived[toTarget] = at
+		at = max(at, s.arrived[l])
+		s.arrived[l] = at
 		at += time.Duration(s.rng.Int64N(int64(simJitter)))
 	}
 	return at
@@ -245,9 +268,9 @@ func (s *sim) run() {
 			case e.frame == nil:
 				s.client()
 			case e.toTarget:
-				s.execute(e.frame)
+				s.execute(e.frame, e.port)
 			default:
-				s.receive(e.frame)
+				s.receive(e.frame, e.port)
 			}
 		} else {
 			s.now = max(s.now, next)
@@ -263,9 +286,11 @@ func (s *sim) turn() {
 		s.ended(r)
 	}
 	out := make([][]byte, 3)
-	for n := s.engine.Drain(s.now, out); n > 0; n = s.engine.Drain(s.now, out) {
-		for _, f := range out[:n] {
-			s.carry(f, true)
+	for port := range max(s.cfg.paths, 1) {
+		for n := s.engine.Drain(s.now, port, out); n > 0; n = s.engine.Drain(s.now, port, out) {
+			for _, f := range out[:n] {
+				s.carry(f, lane{true, port})
+			}
 		}
 	}
 	// "Send no more than is advertised" (I11).
@@ -305,13 +330,19 @@ func (s *sim) client() {
 	if len(s.live) > 0 && s.rng.IntN(20) == 0 {
 		s.engine.Cancel(s.now, s.live[s.rng.IntN(len(s.live))])
 	}
+	if s.cfg.paths == 2 && s.rng.IntN(10) == 0 {
+		port := s.rng.IntN(2)
+		if s.now >= s.deadUntil[1-port] {
+			s.deadUntil[port] = s.now + time.Duration(s.rng.Int64N(int64(200*time.Millisecond)))
+		}
+	}
 	if s.left > 0 || len(s.live) > 0 {
-		s.at(s.now+time.Duration(s.rng.Int64N(int64(4*time.Millisecond))), nil, false)
+		s.at(s.now+time.Duration(s.rng.Int64N(int64(4*time.Millisecond))), nil, lane{})
 	}
 }
 
 // execute is the target: each transmission once.
-func (s *sim) execute(f []byte) {
+func (s *sim) execute(f []byte, port int) {
 	tag := tagOf(f)
 	replies, again := s.executed[tag]
 	if !again {
@@ -323,13 +354,14 @@ func (s *sim) execute(f []byte) {
 		s.executed[tag] = replies
 	}
 	for _, reply := range replies {
-		s.carry(reply, false)
+		copy(reply[6:12], [][]byte{theirs[:], theirs2[:]}[port])
+		s.carry(reply, lane{false, port})
 	}
 }
 
 // receive hands a reply to the engine and looks at what a read returns.
-func (s *sim) receive(f []byte) {
-	r, i := s.engine.Receive(s.now, f)
+func (s *sim) receive(f []byte, port int) {
+	r, i := s.engine.Receive(s.now, port, f)
 	if r == nil || r.Kind != Read {
 		return
 	}
@@ -382,7 +414,7 @@ func (s *sim) checkEnd() {
 		e := heap.Pop(&s.queue).(event)
 		s.now = e.at
 		if e.toTarget {
-			s.execute(e.frame)
+			s.execute(e.frame, e.port)
 		}
 	}
 	for lba := range uint64(simSectors) {

@@ -31,6 +31,7 @@ type slot struct {
 	kind    Kind
 	command aoe.Command
 	class   class
+	path    uint8    // that it was sent over last
 	index   int32    // of the frame in req
 	req     *Request // nil when lingering
 	lba     uint64   // range, for the fence
@@ -40,10 +41,17 @@ type slot struct {
 	count    uint32 // transmissions so far
 	answered uint64 // bit per transmission, of the first 64
 	sent     [timesKept]time.Duration
-	first    time.Duration // time of the first transmission
-	deadline time.Duration // of the next timeout; lingering: when no copy is alive
+	via      [timesKept]uint8 // paths
+	first    time.Duration    // time of the first transmission
+	deadline time.Duration    // of the next timeout; lingering: when no copy is alive
 	backoff  uint8
-	passed   bool // which list of the fence a lingering slot is in
+	fast     uint8 // times that it was sent again before its timer ran out
+	fence    uint8 // which list of the fence a lingering slot is in
+
+	// earlier is how many transmissions the slot's life before this one had,
+	// until this one begins: answers to them that come late still tell how long
+	// they took, while sent, answered and class are those of that life.
+	earlier uint32
 
 	prev, next           int32 // list of the slots in the same state
 	chainPrev, chainNext int32 // the fence's bucket
@@ -67,6 +75,22 @@ func (s *slot) lastUnanswered() time.Duration {
 		}
 	}
 	return oldest
+}
+
+// heldUpBy is the path over which every copy that was not answered was sent;
+// ok is false when there were several, or that is forgotten.
+func (s *slot) heldUpBy() (path uint8, ok bool) {
+	found := false
+	for i := s.count - 1; i < s.count; i-- { // down to 0
+		if i < 64 && s.answered&(1<<i) != 0 {
+			continue
+		}
+		if s.count-i > timesKept || found && s.via[i%timesKept] != path {
+			return 0, false
+		}
+		path, found = s.via[i%timesKept], true
+	}
+	return path, found
 }
 
 // sentAt is when transmission i was sent; ok is false when that is forgotten.
@@ -93,10 +117,10 @@ type table struct {
 	freeHead  int
 	freeCount int
 
-	tags Tags // who is told what is outstanding, or nil
+	tags []Tags // who is told what is outstanding
 }
 
-func newTable(n int, rnd rand.Source, tags Tags) table {
+func newTable(n int, rnd rand.Source, tags []Tags) table {
 	t := table{tags: tags, slots: make([]slot, n), free: make([]int32, n), bits: bits.Len(uint(n)) - 1}
 	t.genMask = 1<<(31-t.bits) - 1
 	for i := range t.slots {
@@ -116,6 +140,7 @@ func (t *table) take() int32 {
 	i := t.free[t.freeHead]
 	t.freeHead = (t.freeHead + 1) % len(t.free)
 	t.freeCount--
+	t.slots[i].earlier, t.slots[i].answered = 0, 0
 	return i
 }
 
@@ -123,7 +148,7 @@ func (t *table) take() int32 {
 // they have gone around.
 func (t *table) release(i int32) {
 	s := &t.slots[i]
-	*s = slot{base: (s.base + s.count) & t.genMask}
+	*s = slot{base: (s.base + s.count) & t.genMask, earlier: s.count, sent: s.sent, via: s.via, answered: s.answered, class: s.class}
 	t.publish(i)
 	t.free[(t.freeHead+t.freeCount)%len(t.free)] = i
 	t.freeCount++
@@ -162,7 +187,7 @@ func (t *table) find(tag uint32) (i int32, n uint32, what lookup) {
 		return i, n, tagLive
 	}
 	if (s.base-gen-1)&t.genMask < lateGenerations {
-		return 0, 0, tagLate
+		return i, 0, tagLate
 	}
 	return 0, 0, tagUnknown
 }
@@ -202,16 +227,17 @@ func (t *table) remove(l *slotList, i int32) {
 	s.prev, s.next = 0, 0
 }
 
-// stamp records one more transmission of slot i and writes its tag and
-// addresses into the frame, before it is sent.
-func (t *table) stamp(now time.Duration, i int32, b []byte, dst, src frame.MAC) {
+// stamp records one more transmission of slot i, over a path, and writes its tag
+// and addresses into the frame, before it is sent.
+func (t *table) stamp(now time.Duration, i int32, b []byte, p *path) {
 	s := &t.slots[i]
-	frame.PutEthernet(b, dst, src)
+	frame.PutEthernet(b, p.destination(), p.local)
 	frame.PutTag(b, t.tag(i, s.count))
 	if s.count == 0 {
 		s.first = now
 	}
-	s.sent[s.count%timesKept] = now
+	s.sent[s.count%timesKept], s.via[s.count%timesKept] = now, p.index
+	s.path = p.index
 	s.count++
 	t.publish(i)
 }

@@ -1,20 +1,33 @@
 package engine
 
-import "time"
+import (
+	"time"
 
-// A Trouble is a reason why a disk is not simply up.
+	"aoe/frame"
+)
+
+// A Trouble is a reason why a disk, or a path to it, is not simply up.
 type Trouble uint8
 
-// The troubles. With Dead, Replaced or Refusing a disk is down: requests fail at
-// once. With the others it is degraded.
+// The troubles. The first are those of paths. A disk has one of them when each of
+// its paths has some, and when only some have, it has PathDown. With Dead,
+// Replaced or Refusing a disk is down: requests fail at once. With the others it
+// is degraded.
 const (
-	Silent   Trouble = iota // the target answers nothing
-	LinkDown                // our port is down
-	SmallMTU                // our port's MTU is too small for our frames
-	Dead                    // silent for the dead time
-	Replaced                // a disk with another serial number answers (H15)
-	Refusing                // the target refuses to identify the disk
-	Shrunk                  // the disk is smaller than it was (H16)
+	Silent      Trouble = iota // the target answers nothing
+	LinkDown                   // our port is down
+	SmallMTU                   // our port's MTU is too small for our frames
+	ShortFrames                // only short frames get through: a switch between has a smaller MTU
+	Replaced                   // a disk with another serial number answers (H15)
+	Refusing                   // the target refuses to identify the disk
+	pathTroubles
+)
+
+// The troubles that only a disk has.
+const (
+	Dead     = pathTroubles + iota // silent for the dead time
+	PathDown                       // a path is in trouble, and others are not
+	Shrunk                         // the disk is smaller than it was (H16)
 	troubles
 )
 
@@ -26,6 +39,42 @@ type trouble struct {
 func (e *Engine) setTrouble(now time.Duration, t Trouble, on bool) {
 	if e.trouble[t].on != on {
 		e.trouble[t] = trouble{on, now}
+	}
+}
+
+// setPathTrouble sets a trouble of p, and what follows from it for the disk.
+func (e *Engine) setPathTrouble(now time.Duration, p *path, t Trouble, on bool) {
+	if p.trouble[t].on == on {
+		return
+	}
+	p.trouble[t] = trouble{on, now}
+	fine, foreign := 0, 0
+	var any [pathTroubles]bool
+	for i := range e.paths {
+		q := &e.paths[i]
+		ill := false
+		for t := range q.trouble {
+			ill, any[t] = ill || q.trouble[t].on, any[t] || q.trouble[t].on
+		}
+		if !ill {
+			fine++
+		}
+		if q.trouble[Replaced].on || q.trouble[Refusing].on {
+			foreign++
+		}
+	}
+	for t := range pathTroubles {
+		// That another disk answers over one path says nothing of the disk
+		// while it is only silent over another.
+		e.setTrouble(now, t, any[t] && fine == 0 && (t != Replaced && t != Refusing || foreign == len(e.paths)))
+	}
+	e.setTrouble(now, PathDown, fine > 0 && fine < len(e.paths))
+	if on && (t == Replaced || t == Refusing) && e.down() {
+		o := Outcome{Result: Down}
+		if e.trouble[Refusing].on && !e.trouble[Replaced].on {
+			o = e.refusal
+		}
+		e.failAll(now, o)
 	}
 }
 
@@ -41,7 +90,7 @@ func (e *Engine) down() bool {
 
 // refused is the outcome of a request of a disk that is down.
 func (e *Engine) refused(r *Request) Outcome {
-	if e.trouble[Refusing].on {
+	if e.trouble[Refusing].on && !e.trouble[Replaced].on {
 		return e.refusal
 	}
 	return Outcome{Result: Down, LBA: r.LBA}
@@ -79,15 +128,18 @@ type Counters struct {
 	Probes        uint64 `json:"probes"`   // control frames, not counted as retransmitted
 	Answered      uint64 `json:"answered"` // frames of requests
 	Timeouts      uint64 `json:"timeouts"`
-	Spurious      uint64 `json:"spurious"`     // answers to a copy that was sent again in vain
-	TargetErrors  uint64 `json:"targetErrors"` // answers with E
+	Fast          uint64 `json:"fastRetransmits"` // taken for lost because later ones were answered
+	Spurious      uint64 `json:"spurious"`        // answers to a copy that was sent again in vain
+	TargetErrors  uint64 `json:"targetErrors"`    // answers with E
 	ATAErrors     uint64 `json:"ataErrors"`
 	Ordered       uint64 `json:"ordered"`     // requests that waited for an overlapping one (H3)
 	Fences        uint64 `json:"fences"`      // writes finished with copies unaccounted for (H1)
 	Fenced        uint64 `json:"fenced"`      // writes that waited for such copies
 	Suspensions   uint64 `json:"suspensions"` // times data was held back for an IDENTIFY
 	Resizes       uint64 `json:"resizes"`
-	NoSlot        uint64 `json:"noSlot"` // times the slots were used up by fences
+	Failovers     uint64 `json:"failovers"`   // times a path failed and others took over
+	Redemptions   uint64 `json:"redemptions"` // times a path came back
+	NoSlot        uint64 `json:"noSlot"`      // times the slots were used up by fences
 	WindowCuts    uint64 `json:"windowCuts"`
 	Drops         Drops  `json:"drops"`
 }
@@ -123,7 +175,8 @@ type Gauges struct {
 	FencesUp int   `json:"fencesUp"` // writes whose copies are unaccounted for
 }
 
-// Gauges are the gauges as of now.
+// Gauges are the gauges as of now. Those of the commands are the first path's
+// that has measured any; see [Engine.Path] for each.
 func (e *Engine) Gauges() Gauges {
 	return Gauges{
 		Read: e.gauge(classRead), Write: e.gauge(classWrite), Flush: e.gauge(classFlush), Network: e.gauge(classNetwork),
@@ -132,6 +185,49 @@ func (e *Engine) Gauges() Gauges {
 }
 
 func (e *Engine) gauge(c class) Gauge {
-	r := &e.path.rtt[c]
-	return Gauge{r.samples, r.srtt, r.rttvar, r.least, r.most, e.timeout(c, 0)}
+	for i := range e.paths {
+		if p := &e.paths[i]; p.rtt[c].samples > 0 {
+			return e.pathGauge(p, c)
+		}
+	}
+	return e.pathGauge(&e.paths[0], c)
+}
+
+func (e *Engine) pathGauge(p *path, c class) Gauge {
+	r := &p.rtt[c]
+	return Gauge{r.samples, r.srtt, r.rttvar, r.least, r.most, e.timeout(p, c, 0)}
+}
+
+// A PathState is how one path is.
+type PathState struct {
+	Port     int
+	Remote   frame.MAC // all zero: not known yet
+	Usable   bool      // data is sent over it
+	Suspect  bool      // but only if there is no other
+	InFlight int
+
+	Read, Write, Network Gauge
+
+	trouble [pathTroubles]trouble
+}
+
+// Trouble reports whether the path has trouble t, and since when.
+func (s *PathState) Trouble(t Trouble) (since time.Duration, on bool) {
+	if t >= pathTroubles {
+		return 0, false
+	}
+	return s.trouble[t].since, s.trouble[t].on
+}
+
+// Paths is how many paths there are.
+func (e *Engine) Paths() int { return len(e.paths) }
+
+// Path is how the i-th is.
+func (e *Engine) Path(i int) PathState {
+	p := &e.paths[i]
+	return PathState{
+		Port: p.port, Remote: p.remote, Usable: p.usable(), Suspect: p.suspect, InFlight: p.inFlight,
+		Read: e.pathGauge(p, classRead), Write: e.pathGauge(p, classWrite), Network: e.pathGauge(p, classNetwork),
+		trouble: p.trouble,
+	}
 }

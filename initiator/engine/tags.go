@@ -17,9 +17,9 @@ type Tags interface {
 	// Slots is how many slots there is room for: it must be [Config.Slots].
 	Slots() int
 
-	// SetPath tells the two ports: before the first tag, and when ours has
-	// changed.
-	SetPath(local, remote frame.MAC)
+	// SetPaths tells our port and those of the target, which are lent for the
+	// call: before the first tag, and when one has changed.
+	SetPaths(local frame.MAC, remotes []frame.MAC)
 
 	// SetTags tells which tags of slot are outstanding from now on: those of
 	// the count generations that begin with first, as answers to command;
@@ -34,21 +34,32 @@ const DefaultSlots = 4096
 
 // publish tells the tags of slot i.
 func (t *table) publish(i int32) {
-	if t.tags == nil {
-		return
-	}
 	s := &t.slots[i]
-	if s.state == slotFree {
-		t.tags.SetTags(i, 0, 0, 0)
-		return
+	for _, to := range t.tags {
+		switch {
+		case to == nil:
+		case s.state == slotFree:
+			to.SetTags(i, 0, 0, 0)
+		default:
+			to.SetTags(i, s.base, min(s.count, t.genMask+1), s.command)
+		}
 	}
-	t.tags.SetTags(i, s.base, min(s.count, t.genMask+1), s.command)
 }
 
-// publishPath tells the two ports.
-func (e *Engine) publishPath() {
-	if e.table.tags != nil {
-		e.table.tags.SetPath(e.path.local, e.path.remote)
+// publishPaths tells the ports of the paths. While nothing is known of the
+// target's behind one of ours, nothing is told: any answer is wanted there.
+func (e *Engine) publishPaths() {
+	for port, to := range e.table.tags {
+		e.remotes = e.remotes[:0]
+		var local frame.MAC
+		for i := range e.paths {
+			if p := &e.paths[i]; p.port == port && p.known() {
+				local, e.remotes = p.local, append(e.remotes, p.remote)
+			}
+		}
+		if to != nil && len(e.remotes) > 0 {
+			to.SetPaths(local, e.remotes)
+		}
 	}
 }
 
@@ -99,11 +110,11 @@ func (d *Drops) dropped(v verdict) *uint64 {
 	panic("engine: what answers is not dropped")
 }
 
-// Admits reports whether b could be an answer to a frame that was sent, or an
-// announcement of the disk, by its header. It changes nothing. The rule is
+// Admits reports whether b, received by a port, could be an answer to a frame that
+// was sent, or an announcement of the disk, by its header. It changes nothing. The rule is
 // [Engine.Receive]'s, which goes on to look behind the header.
-func (e *Engine) Admits(b []byte) bool {
-	l := e.look(b)
+func (e *Engine) Admits(port int, b []byte) bool {
+	l := e.look(port, b)
 	return l.verdict == answers || l.verdict == announces
 }
 
@@ -112,14 +123,16 @@ type look struct {
 	verdict verdict
 	header  frame.Header
 	arg     []byte
+	path    *path  // that the frame came over
 	slot    int32  // with answers
 	nth     uint32 // transmission of the slot
 }
 
 // look checks the header of a frame (H14, H22).
-func (e *Engine) look(b []byte) (l look) {
+func (e *Engine) look(port int, b []byte) (l look) {
 	h, arg, err := frame.Parse(b)
 	l.header, l.arg = h, arg
+	l.path = e.pathFrom(port, h.Src)
 	switch {
 	case err == frame.ErrEtherType:
 		l.verdict = isOtherType
@@ -129,7 +142,7 @@ func (e *Engine) look(b []byte) (l look) {
 		l.verdict = isRequest
 	case h.Version != frame.Version:
 		l.verdict = isOtherVersion
-	case h.Src != e.path.remote:
+	case l.path == nil:
 		l.verdict = isOtherSource
 	case h.Addr != e.cfg.Addr:
 		l.verdict = isOtherAddress
@@ -137,10 +150,13 @@ func (e *Engine) look(b []byte) (l look) {
 		// "A server may announce itself with an unsolicited query config
 		// response of tag zero" (AoEr11, section 3.2).
 		l.verdict = announces
-	case h.Dst != e.path.local:
+	case h.Dst != l.path.local:
 		l.verdict = isOtherDestination
 	default:
 		l.slot, l.nth, l.verdict = e.lookUp(h)
+		if l.verdict == answers && !l.path.known() && l.slot != l.path.control.slot {
+			l.verdict = isOtherSource // who it is was not asked
+		}
 	}
 	return l
 }

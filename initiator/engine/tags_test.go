@@ -27,8 +27,10 @@ type mirrored struct {
 
 func newMirror(bits int) *mirror { return &mirror{bits: bits, slots: make([]mirrored, 1<<bits)} }
 
-func (m *mirror) Slots() int                      { return len(m.slots) }
-func (m *mirror) SetPath(local, remote frame.MAC) { m.local, m.remote = local, remote }
+func (m *mirror) Slots() int { return len(m.slots) }
+func (m *mirror) SetPaths(local frame.MAC, remotes []frame.MAC) {
+	m.local, m.remote = local, remotes[0]
+}
 func (m *mirror) SetTags(slot int32, first, count uint32, command aoe.Command) {
 	m.slots[slot] = mirrored{first, count, command}
 }
@@ -52,7 +54,7 @@ func (m *mirror) admits(b []byte) bool {
 func TestTagsToldAreTheTagsOutstanding(t *testing.T) {
 	for seed := range uint64(20) {
 		m := newMirror(3 + int(seed%3)*3)
-		w := newWorld(t, Config{Tags: m, Slots: m.Slots(), Window: m.Slots() / 2, DeadTime: -1, Rand: rand.NewPCG(seed, 7)}, initiatortest.Config{})
+		w := newWorld(t, Config{Tags: []Tags{m}, Slots: m.Slots(), Window: m.Slots() / 2, DeadTime: -1, Rand: rand.NewPCG(seed, 7)}, initiatortest.Config{})
 		rng := rand.New(rand.NewPCG(seed, 8))
 		var all [][]byte // every frame sent
 		admitted, refused := 0, 0
@@ -67,7 +69,7 @@ func TestTagsToldAreTheTagsOutstanding(t *testing.T) {
 			case 5:
 				w.wait(time.Duration(rng.IntN(200)) * time.Millisecond)
 			case 6:
-				w.engine.LinkChanged(w.now, frame.MAC{2, 0, 0, 0, 0, byte(rng.IntN(2))}, rng.IntN(4) > 0, true)
+				w.engine.LinkChanged(w.now, 0, frame.MAC{2, 0, 0, 0, 0, byte(rng.IntN(2))}, rng.IntN(4) > 0, true)
 				w.turn()
 			case 7:
 				if r := w.engine.all.head; r != nil && rng.IntN(3) == 0 {
@@ -86,7 +88,7 @@ func TestTagsToldAreTheTagsOutstanding(t *testing.T) {
 					tag := binary.BigEndian.Uint32(b[frame.TagOffset:])
 					frame.PutTag(b, tag+uint32(rng.IntN(5)-2)<<m.bits)
 				}
-				want := w.engine.Admits(b)
+				want := w.engine.Admits(0, b)
 				if got := m.admits(b); got != want {
 					t.Fatalf("seed %d: the engine admits it: %v, who was told: %v: %s", seed, want, got, frame.Describe(b))
 				}
@@ -108,7 +110,7 @@ func TestTagsToldAreTheTagsOutstanding(t *testing.T) {
 // again, or the engine's own.
 func TestTagsAreToldBeforeTheyAreSent(t *testing.T) {
 	m := newMirror(6)
-	w := newWorld(t, Config{Tags: m, Slots: 64, Window: 32, DeadTime: -1, Probe: 100 * time.Millisecond}, initiatortest.Config{})
+	w := newWorld(t, Config{Tags: []Tags{m}, Slots: 64, Window: 32, DeadTime: -1, Probe: 100 * time.Millisecond}, initiatortest.Config{})
 	for i := range uint64(8) {
 		w.engine.Submit(w.now, request(Write, 8*i, 8, 1))
 	}
@@ -116,7 +118,7 @@ func TestTagsAreToldBeforeTheyAreSent(t *testing.T) {
 	out := make([][]byte, 4)
 	for range 40 {
 		w.engine.Advance(w.now)
-		for n := w.engine.Drain(w.now, out); n > 0; n = w.engine.Drain(w.now, out) {
+		for n := w.engine.Drain(w.now, 0, out); n > 0; n = w.engine.Drain(w.now, 0, out) {
 			for _, b := range out[:n] {
 				reply := append([]byte(nil), b...)
 				frame.Reply(reply, theirs, disk)
@@ -134,7 +136,7 @@ func TestTagsAreToldBeforeTheyAreSent(t *testing.T) {
 
 // TestTagsWithoutRoom: who has no room for every slot is refused.
 func TestTagsWithoutRoom(t *testing.T) {
-	c := Config{Addr: disk, Local: ours, Remote: theirs, Rand: rand.NewPCG(1, 1), Tags: newMirror(6)}
+	c := Config{Addr: disk, Paths: onePath, Rand: rand.NewPCG(1, 1), Tags: []Tags{newMirror(6)}}
 	if _, err := New(c); err == nil {
 		t.Error("64 slots are taken for 4096")
 	}

@@ -113,7 +113,7 @@ func TestIdleDiskNoticesDeath(t *testing.T) {
 // back and the disk has shown that it is the same.
 func TestH19LinkFlap(t *testing.T) {
 	w := newWorld(t, Config{DeadTime: -1}, initiatortest.Config{})
-	w.engine.LinkChanged(0, ours, false, true)
+	w.engine.LinkChanged(0, 0, ours, false, true)
 	r := w.submit(request(Write, 0, 8, 1))
 	w.wait(10 * time.Second)
 	if _, on := w.engine.Trouble(LinkDown); !on {
@@ -121,7 +121,7 @@ func TestH19LinkFlap(t *testing.T) {
 	}
 	w.sent = nil
 	other := frame.MAC{2, 0, 0, 0, 0, 9}
-	w.engine.LinkChanged(w.now, other, true, false)
+	w.engine.LinkChanged(w.now, 0, other, true, false)
 	w.turn()
 	if h, _, _ := frame.Parse(w.sent[0]); h.Src != other {
 		t.Errorf("sent from %v, the port is %v now", h.Src, other)
@@ -150,11 +150,11 @@ func TestControlFramesAreForgiving(t *testing.T) {
 	if c := w.engine.Counters(); c.Drops.Truncated != 2 {
 		t.Errorf("counters: %+v", c)
 	}
-	if w.engine.control.phase != asking {
+	if w.engine.paths[0].control.phase != asking {
 		t.Error("what was no answer ended the question")
 	}
 	w.answer(b)
-	if w.engine.control.phase != idle {
+	if w.engine.paths[0].control.phase != idle {
 		t.Error("the answer did not end the question")
 	}
 
@@ -162,11 +162,11 @@ func TestControlFramesAreForgiving(t *testing.T) {
 	w.answer(w.take())
 	identify := w.take()
 	w.receive(w.target.Answer(identify)[0][:400])
-	if w.engine.control.phase != identifying {
+	if w.engine.paths[0].control.phase != identifying {
 		t.Error("half an IDENTIFY is taken for one")
 	}
 	w.answer(identify)
-	if w.engine.control.suspended || w.engine.Counters().Resizes != 0 {
+	if w.engine.paths[0].control.suspended || w.engine.Counters().Resizes != 0 {
 		t.Error("still suspended, or resized without reason")
 	}
 }

@@ -54,29 +54,48 @@ func TestWindow(t *testing.T) {
 	if w.limit() != 64 {
 		t.Errorf("after 1000 answers %d, want the buffer count", w.limit())
 	}
-	w.onTimeout(ms(10), ms(1), false)
-	w.onTimeout(ms(10.5), ms(1), false)
-	if w.limit() != 56 {
-		t.Errorf("after losses in one round trip %d, want 7/8 of 64", w.limit())
+	for range 9 {
+		w.onLoss(ms(10), ms(9), false)
 	}
-	for range 55 {
-		w.onAnswer(56)
+	if w.limit() != 64 {
+		t.Errorf("after 9 losses in a round of 64 frames %d, want 64: they are the network's own", w.limit())
 	}
-	if w.limit() != 56 {
-		t.Errorf("grew within a round trip to %d", w.limit())
+	w.onLoss(ms(10), ms(9), false)
+	w.onLoss(ms(10.5), ms(9), false)
+	if w.limit() != 48 {
+		t.Errorf("after more than an eighth were lost %d, want three quarters of 64", w.limit())
 	}
-	w.onAnswer(56)
-	if w.limit() != 57 {
-		t.Errorf("one round trip later %d, want 57", w.limit())
+	for range 20 {
+		w.onLoss(ms(11), ms(9.9), false)
+	}
+	if w.limit() != 48 {
+		t.Errorf("frames that were sent before the cut made it %d", w.limit())
+	}
+	for range 47 {
+		w.onAnswer(48)
+	}
+	if w.limit() != 48 {
+		t.Errorf("grew within a round to %d", w.limit())
+	}
+	w.onAnswer(48)
+	if w.limit() != 49 {
+		t.Errorf("a round later %d, want 49", w.limit())
+	}
+	w.onLoss(ms(13), ms(12), false)
+	for range 48 {
+		w.onAnswer(49)
+	}
+	if w.limit() != 49 {
+		t.Errorf("grew to %d in a round with a loss", w.limit())
 	}
 	for range 1000 {
 		w.onAnswer(3)
 	}
-	if w.limit() != 57 {
+	if w.limit() != 49 {
 		t.Errorf("a window that is not used grew to %d", w.limit())
 	}
 	for i := range 20 {
-		w.onTimeout(ms(float64(20+10*i)), ms(1), true)
+		w.onLoss(ms(float64(20+10*i)), ms(float64(19+10*i)), true)
 	}
 	if w.limit() != 2 {
 		t.Errorf("after 20 silent timeouts %d, want 2", w.limit())
@@ -98,15 +117,16 @@ func TestWindow(t *testing.T) {
 func TestSpuriousTimeoutsAreNoLoss(t *testing.T) {
 	w := newWindow(64, 64)
 	w.cwnd = 64
-	w.onTimeout(ms(10), ms(1), true)
+	w.onLoss(ms(10), ms(9), true)
 	if w.limit() != 2 {
 		t.Fatalf("silence leaves %d of 64", w.limit())
 	}
 	w.cwnd = 32
-	w.onTimeout(ms(1000), ms(1), false)
-	w.onTimeout(ms(1010), ms(1), false)
-	if w.limit() != 24 {
-		t.Fatalf("two losses leave %d of 32", w.limit())
+	for i := range 12 {
+		w.onLoss(ms(float64(1000+10*i)), ms(float64(999+10*i)), false)
+	}
+	if w.limit() != 18 {
+		t.Fatalf("two rounds of losses leave %d of 32", w.limit())
 	}
 	w.onSpurious()
 	if w.limit() != 32 {
@@ -199,10 +219,10 @@ func TestFenceIndex(t *testing.T) {
 			t.Fatalf("seed %d, step %d: %d fences, want %d", seed, step, e.fence.up, len(up))
 		}
 		if rng.IntN(10) == 0 {
-			e.path.reached = time.Duration(rng.Int64N(int64(time.Second)))
-			e.passFences(0)
+			e.paths[0].reached = time.Duration(rng.Int64N(int64(time.Second)))
+			e.passFences(0, &e.paths[0])
 		}
-		for _, l := range []slotList{e.fence.open, e.fence.passed} {
+		for _, l := range e.fence.lists {
 			last := time.Duration(0)
 			for i := l.head; i != 0; i = e.table.slots[i].next {
 				if d := e.table.slots[i].deadline; d < last {
@@ -227,7 +247,7 @@ func TestTagsAroundTheEnd(t *testing.T) {
 	s := &tb.slots[i]
 	s.state = slotFlight
 	for n := range uint32(5) {
-		tb.stamp(time.Duration(n), i, b, theirs, ours)
+		tb.stamp(time.Duration(n), i, b, &path{local: ours, remote: theirs})
 		slot, copyNumber, what := tb.find(tagOf(b))
 		if slot != 1 || copyNumber != n || what != tagLive || tagOf(b)>>31 != 0 {
 			t.Errorf("transmission %d has tag %#x and is found as %d of slot %d (%d)", n, tagOf(b), copyNumber, slot, what)
@@ -289,7 +309,7 @@ func TestSlowIsNotLost(t *testing.T) {
 	t.Run("slow", func(t *testing.T) {
 		w := slow(t)
 		for range 20 {
-			w.wait(ms(0.9)) // the last one after 18 ms
+			w.wait(ms(0.4)) // the last one after 8 ms
 			w.answer(w.sent[0])
 			w.sent = w.sent[1:]
 		}

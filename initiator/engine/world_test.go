@@ -15,6 +15,8 @@ var (
 	ours   = frame.MAC{2, 0, 0, 0, 0, 1}
 	theirs = frame.MAC{2, 0, 0, 0, 0, 2}
 	disk   = frame.Addr{Shelf: 1, Slot: 1}
+
+	onePath = []Path{{Local: ours, Remote: theirs, Proven: true}}
 )
 
 // identityOf is what a target's disk is pinned by.
@@ -42,7 +44,10 @@ type world struct {
 func newWorld(t testing.TB, cfg Config, target initiatortest.Config) *world {
 	t.Helper()
 	w := &world{t: t, target: newTarget(target)}
-	cfg.Addr, cfg.Local, cfg.Remote = disk, ours, theirs
+	cfg.Addr = disk
+	if cfg.Paths == nil {
+		cfg.Paths = onePath
+	}
 	cfg.Identity = identityOf(w.target)
 	if cfg.Rand == nil {
 		cfg.Rand = rand.NewPCG(1, 2)
@@ -105,7 +110,7 @@ func (w *world) turn() {
 		w.ended = append(w.ended, r)
 	}
 	out := make([][]byte, 4)
-	for n := w.engine.Drain(w.now, out); n > 0; n = w.engine.Drain(w.now, out) {
+	for n := w.engine.Drain(w.now, 0, out); n > 0; n = w.engine.Drain(w.now, 0, out) {
 		for _, b := range out[:n] {
 			w.sent = append(w.sent, bytes.Clone(b))
 		}
@@ -163,7 +168,7 @@ func (w *world) answer(b []byte) {
 }
 
 func (w *world) receive(reply []byte) (*Request, int) {
-	r, i := w.engine.Receive(w.now, reply)
+	r, i := w.engine.Receive(w.now, 0, reply)
 	w.turn()
 	return r, i
 }

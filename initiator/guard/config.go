@@ -56,11 +56,12 @@ const (
 	Driver  Mode = "driver"  // XDP in the driver: a dropped frame's page goes back to the card
 	Classic Mode = "classic" // socket filter that knows AoE, but no tags
 	Tags    Mode = "eBPF"    // socket filter that looks tags up
+	Steered Mode = "AF_XDP"  // no socket filter: the guard looks tags up, and steers to AF_XDP
 )
 
 // A Tier is how much the kernel helps a disk.
 type Tier struct {
-	Filter Mode   `json:"filter"`        // none, classic or eBPF
+	Filter Mode   `json:"filter"`        // none, classic, eBPF or AF_XDP
 	Guard  Mode   `json:"guard"`         // none, generic or driver
 	Why    string `json:"why,omitempty"` // why not more was possible, and what to do
 }

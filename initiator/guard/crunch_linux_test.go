@@ -16,9 +16,11 @@ import (
 	"time"
 
 	"aoe/frame"
-	"aoe/frame/link/ring"
+	"aoe/frame/link"
+	"aoe/frame/link/open"
 	"aoe/frame/link/veth"
 	"aoe/frame/link/veth/vethtest"
+	"aoe/frame/link/xdp"
 	"aoe/initiator"
 	"aoe/initiator/engine"
 	"aoe/initiator/guard"
@@ -48,23 +50,21 @@ func TestMain(m *testing.M) {
 
 // guarded is a disk with everything that this package has.
 type guarded struct {
-	link  *ring.Link
+	link  link.Link
 	table *guard.Table
 	guard *guard.Guard
 	disk  *initiator.Disk
 }
 
-// openGuarded opens the disk on eth0 of the calling thread's namespace.
-func openGuarded(cfg guard.Config) (g guarded, err error) {
+// openGuarded opens the disk on eth0 of the calling thread's namespace, through a
+// ring with the table's filter, or through AF_XDP sockets that the guard steers to.
+func openGuarded(cfg guard.Config, steered bool) (g guarded, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.Close())
 		}
 	}()
 	if g.table, err = guard.NewTable(disk, engine.DefaultSlots); err != nil {
-		return g, err
-	}
-	if g.link, err = ring.Open(ring.Config{Interface: cfg.Interface, FilterFD: g.table.FilterFD()}); err != nil {
 		return g, err
 	}
 	if cfg.Allow, err = guard.ParseRules(allowed); err != nil {
@@ -75,6 +75,13 @@ func openGuarded(cfg guard.Config) (g guarded, err error) {
 	}
 	pulse, err := g.guard.Add(g.table)
 	if err != nil {
+		return g, err
+	}
+	port := open.Config{Interface: cfg.Interface, Kind: open.Ring, FilterFD: g.table.FilterFD()}
+	if steered {
+		port = open.Config{Interface: cfg.Interface, Kind: open.XDP, Steer: g.guard.Steer(g.table)}
+	}
+	if g.link, err = open.With(port); err != nil {
 		return g, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -102,7 +109,7 @@ func (g guarded) Close() error {
 
 // initiatorProcess holds the disk until it is killed, and reads it meanwhile.
 func initiatorProcess() error {
-	g, err := openGuarded(guard.Config{Interface: "eth0"})
+	g, err := openGuarded(guard.Config{Interface: "eth0"}, false)
 	if err != nil {
 		return err
 	}
@@ -277,15 +284,17 @@ func (w *wire) mustEcho(c net.Conn, times int, when string) {
 // else stops before it reaches a socket, and all of it returns within a second.
 func TestGuardInCrunch(t *testing.T) {
 	for _, mode := range []guard.Mode{guard.Driver, guard.Generic} {
-		t.Run(string(mode), func(t *testing.T) { guardInCrunch(t, mode) })
+		for _, steered := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s,steered=%v", mode, steered), func(t *testing.T) { guardInCrunch(t, mode, steered) })
+		}
 	}
 }
 
-func guardInCrunch(t *testing.T, mode guard.Mode) {
+func guardInCrunch(t *testing.T, mode guard.Mode, steered bool) {
 	w := newWire(t)
 	forger := on(t, w.pair.B, openRing(w.pair.B, 0))
 	g := on(t, w.pair.A, func() (guarded, error) {
-		return openGuarded(guard.Config{Interface: w.pair.A.Interface, Generic: mode == guard.Generic})
+		return openGuarded(guard.Config{Interface: w.pair.A.Interface, Generic: mode == guard.Generic}, steered)
 	})
 	if got := g.guard.Tier(); got.Guard != mode || got.Why != "" {
 		t.Fatalf("attached as %+v, want %s", got, mode)
@@ -354,6 +363,69 @@ func guardInCrunch(t *testing.T, mode guard.Mode) {
 		if !w.arrives(100 * time.Millisecond) {
 			t.Fatalf("the disk is closed, and foreign frames are dropped: %+v", g.guard.Stats())
 		}
+	}
+}
+
+// TestSecondDiskGoesOnWithARing: a queue has one AF_XDP socket. Who comes second is
+// told, and its answers, which pass the same program, go up the stack.
+func TestSecondDiskGoesOnWithARing(t *testing.T) {
+	w := newWire(t)
+	first := on(t, w.pair.A, func() (guarded, error) { return openGuarded(guard.Config{Interface: "eth0"}, true) })
+	other := frame.Addr{Shelf: 9, Slot: 9}
+	initiatortest.Start(t, on(t, w.pair.B, openRing(w.pair.B, 0)), initiatortest.Config{Addr: other, Sectors: 16384})
+	table, err := guard.NewTable(other, engine.DefaultSlots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	g := on(t, w.pair.A, func() (*guard.Guard, error) { return guard.Open(guard.Config{Interface: "eth0"}) })
+	pulse, err := g.Add(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.pair.A.Do(func() error {
+		_, err := open.With(open.Config{Interface: "eth0", Kind: open.XDP, Steer: g.Steer(table)})
+		return err
+	})
+	if !errors.Is(err, xdp.ErrInUse) {
+		t.Fatalf("a second link by AF_XDP: %v", err)
+	}
+	l := on(t, w.pair.A, openRing(w.pair.A, table.FilterFD()))
+	second, err := initiator.Open(t.Context(), initiator.Config{Link: l, Addr: other, Tags: table, Pulse: pulse, DeadTime: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	g.SetPressure(true)
+	work(t, first.disk, 512)
+	work(t, second, 512)
+	if got := l.Stats().Received; got < 512 {
+		t.Errorf("%d answers came by the ring", got)
+	}
+	if got := first.link.Stats().Received; got < 512 {
+		t.Errorf("%d answers came by AF_XDP", got)
+	}
+}
+
+// TestH19SteeredDiskFollowsItsInterface: the interface is made anew, with neither
+// program nor sockets. The link opens new sockets, the guard attaches its program
+// again, and the disk goes on, in crunch as well.
+func TestH19SteeredDiskFollowsItsInterface(t *testing.T) {
+	w := newWire(t)
+	g := on(t, w.pair.A, func() (guarded, error) { return openGuarded(guard.Config{Interface: "eth0"}, true) })
+	work(t, g.disk, 160)
+	if err := w.pair.Recreate(); err != nil {
+		t.Fatal(err)
+	}
+	if w.attached() {
+		t.Fatal("a new interface has a program already")
+	}
+	w.in(w.pair.A, func() error { return g.guard.Tend(true) })
+	g.guard.SetPressure(true)
+	before := g.guard.Stats().Answers
+	work(t, g.disk, 160)
+	if got := g.guard.Stats().Answers - before; got < 160 {
+		t.Errorf("%d answers passed the guard since", got)
 	}
 }
 
@@ -500,7 +572,7 @@ func TestDisksOfSeveralProcessesShareAGuard(t *testing.T) {
 		t.Error("a process that hangs is taken for one that has ended")
 	}
 	// The second disk's answers pass, and no others.
-	table.SetPath(w.pair.A.MAC, w.pair.B.MAC)
+	table.SetPaths(w.pair.A.MAC, []frame.MAC{w.pair.B.MAC})
 	table.SetTags(3, 50, 1, aoe.CommandIssueATACommand)
 	sender := on(t, w.pair.B, openRing(w.pair.B, 0))
 	before := g.Stats()

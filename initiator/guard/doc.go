@@ -48,7 +48,7 @@
 //
 // # Ownership and concurrency
 //
-// SetPath, SetTags and Beat are the disk's loop's: plain atomic stores into the
+// SetPaths, SetTags and Beat are the disk's loop's: plain atomic stores into the
 // shared memory, no system call (but sysinfo(2), at most every few milliseconds,
 // in Beat) and no allocation. All other methods may be called by any number of
 // goroutines. Close is the last call, after the disk is closed.

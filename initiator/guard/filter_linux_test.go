@@ -2,6 +2,7 @@ package guard
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 
@@ -25,6 +26,9 @@ func hostile(w *world, rng *rand.Rand) (all [][]byte) {
 		forged := bytes.Clone(b)
 		frame.PutTag(forged, rng.Uint32())
 		all = append(all, forged)
+		next := bytes.Clone(b) // the generation behind
+		frame.PutTag(next, (binary.BigEndian.Uint32(b[frame.TagOffset:])+w.slots)&^(1<<31))
+		all = append(all, next)
 	}
 	b := w.answer(0)
 	zero := bytes.Clone(b)
@@ -34,15 +38,19 @@ func hostile(w *world, rng *rand.Rand) (all [][]byte) {
 	refused[14] |= frame.FlagError
 	flags := bytes.Clone(announcement)
 	flags[14] = flags[14]&0xf0 | byte(rng.IntN(16))
+	command := bytes.Clone(announcement) // no tag, and not of a query
+	command[19] = 0
+	reserved := bytes.Clone(announcement)
+	reserved[14] |= 1 // a flag that has no meaning
 	other := bytes.Clone(announcement)
 	copy(other, []byte{2, 9, 9, 9, 9, 9})
-	return append(all, b[:14], b[:23], b[:24], b[:1], zero, announcement, refused, flags, other, w.sent[len(w.sent)-1])
+	return append(all, b[:14], b[:23], b[:24], b[:1], zero, announcement, refused, flags, command, reserved, other, w.sent[len(w.sent)-1])
 }
 
 // agree compares the filter with the engine.
 func agree(t testing.TB, table *Table, w *world, b []byte) {
 	t.Helper()
-	if want := w.engine.Admits(b); keeps(t, table.filter, b) != want {
+	if want := w.engine.Admits(0, b); keeps(t, table.filter, b) != want {
 		t.Fatalf("the engine admits it: %v, the filter keeps it: %v: %s\n% x", want, !want, frame.Describe(b), b[:min(len(b), 40)])
 	}
 }
@@ -66,7 +74,7 @@ func TestFilterAgreesWithTheEngine(t *testing.T) {
 					all := hostile(w, rng)
 					b := all[rng.IntN(len(all))]
 					agree(t, table, w, b)
-					if w.engine.Admits(b) {
+					if w.engine.Admits(0, b) {
 						kept++
 					} else {
 						dropped++
@@ -135,7 +143,7 @@ func TestFilterWhileTheDiskIsLookedFor(t *testing.T) {
 			t.Errorf("%s: kept %v, want %v", row.name, got, row.keep)
 		}
 	}
-	table.SetPath(ours, theirs)
+	table.SetPaths(ours, []frame.MAC{theirs})
 	if keeps(t, table.filter, frame.Pad(header.Append(nil))) {
 		t.Error("once the disk is found, an answer to nothing passes")
 	}
@@ -168,7 +176,7 @@ func TestTagsAreStoresOnly(t *testing.T) {
 	n := testing.AllocsPerRun(1000, func() {
 		table.SetTags(17, 12345, 3, 0)
 		table.SetTags(17, 0, 0, 0)
-		table.SetPath(ours, theirs)
+		table.SetPaths(ours, []frame.MAC{theirs})
 	})
 	if n != 0 {
 		t.Errorf("%v allocations", n)

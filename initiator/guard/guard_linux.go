@@ -22,7 +22,7 @@ type Guard struct {
 	free  int64 // bytes below which free memory is low
 	clock clock
 	words words
-	maps  struct{ disks, pulse, counters *ebpf.Map }
+	maps  struct{ disks, pulse, counters, sockets *ebpf.Map } // see maps
 	link  link.Link
 	index int // of the interface
 	mode  Mode
@@ -102,7 +102,17 @@ func (g *Guard) makeMaps() (err error) {
 	if g.maps.counters, err = newCounters("aoe_guard", int(guardVerdicts)); err != nil {
 		return fmt.Errorf("the counters: %w", err)
 	}
-	return nil
+	g.maps.sockets, err = newSockets()
+	return err
+}
+
+// mapFDs are the maps for the program.
+func (g *Guard) mapFDs() maps {
+	m := maps{disks: g.maps.disks.FD(), pulse: g.maps.pulse.FD(), counters: g.maps.counters.FD()}
+	if g.maps.sockets != nil {
+		m.sockets = g.maps.sockets.FD()
+	}
+	return m
 }
 
 // program loads the program. frags is needed for an MTU whose frames do not fit
@@ -110,8 +120,7 @@ func (g *Guard) makeMaps() (err error) {
 func (g *Guard) program(frags bool) (*ebpf.Program, error) {
 	spec := &ebpf.ProgramSpec{
 		Name: programName, Type: ebpf.XDP, License: license,
-		Instructions: guardProgram(maps{g.maps.disks.FD(), g.maps.pulse.FD(), g.maps.counters.FD()},
-			engine.DefaultSlots, g.cfg.Stale, g.cfg.Allow),
+		Instructions: guardProgram(g.mapFDs(), engine.DefaultSlots, g.cfg.Stale, g.cfg.Allow),
 	}
 	if frags {
 		spec.Flags = unix.BPF_F_XDP_HAS_FRAGS
@@ -287,7 +296,7 @@ func (g *Guard) release() error {
 
 func (g *Guard) closeMaps() error {
 	errs := []error{g.words.unmap()}
-	for _, m := range []*ebpf.Map{g.maps.disks, g.maps.pulse, g.maps.counters} {
+	for _, m := range []*ebpf.Map{g.maps.disks, g.maps.pulse, g.maps.counters, g.maps.sockets} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}

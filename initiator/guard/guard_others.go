@@ -2,7 +2,11 @@
 
 package guard
 
-import "time"
+import (
+	"time"
+
+	"aoe/frame/link/xdp"
+)
 
 // A Guard cannot be made on this system.
 type Guard struct{}
@@ -15,6 +19,13 @@ func (*Guard) Tier() Tier { return Tier{Guard: None, Why: errLinux.Error()} }
 
 // Add fails.
 func (*Guard) Add(*Table) (*Pulse, error) { return nil, errLinux }
+
+// Steer gives what fails.
+func (*Guard) Steer(*Table) xdp.Steerer { return steering{} }
+
+type steering struct{}
+
+func (steering) Steer(uint32, int) error { return errLinux }
 
 // SetPressure does nothing.
 func (*Guard) SetPressure(bool) {}

@@ -13,6 +13,7 @@ const (
 	wordLocal  = 1 // our port, as packDst
 	wordRemote = 2 // the target's, as packSrc
 	wordAddr   = 3 // the disk's address, as packAddr
+	wordSocket = 4 // not 0 when what passes goes into an AF_XDP socket
 	wordTags   = 8 // the first of the slots' words, see packTags
 )
 

@@ -104,7 +104,7 @@ func TestFilterOnASocket(t *testing.T) {
 	table := newTable(t)
 	l := on(t, pair.A, openRing(pair.A, table.FilterFD()))
 	sender := on(t, pair.B, openRing(pair.B, 0))
-	table.SetPath(pair.A.MAC, pair.B.MAC)
+	table.SetPaths(pair.A.MAC, []frame.MAC{pair.B.MAC})
 	table.SetTags(7, 100, 2, aoe.CommandIssueATACommand)
 
 	answer := func(change func(*frame.Header)) []byte {

@@ -185,7 +185,7 @@ func TestGuardMutants(t *testing.T) {
 		w.step(byte(rng.Uint32()))
 	}
 	corpus := [][]byte{foreign()}
-	for range 2 {
+	for range 4 {
 		for _, f := range hostile(w, rng) {
 			if len(f) >= frame.EthernetLen {
 				corpus = append(corpus, f)
@@ -199,11 +199,14 @@ func TestGuardMutants(t *testing.T) {
 			b.words.store(wordShort(i), 0)
 		}
 	}
+	b.openSocket(t)
 	now := b.clock.now
 	one := [][]byte{foreign()}
 	states := []state{
 		{func() { all(0); b.SetPressure(true); b.table.Ask() }, corpus},
 		{func() { b.table.words.store(wordMode, modeServing) }, corpus},
+		{func() { b.table.words.store(wordSocket, 1) }, corpus},
+		{func() { b.table.words.store(wordSocket, 0) }, one},
 		{func() { b.SetPressure(false) }, one}, // nobody has begun
 		{func() { all(now()) }, one},
 		{func() { all(now() - uint64(b.cfg.Stale)) }, one},
@@ -217,14 +220,14 @@ func TestGuardMutants(t *testing.T) {
 	}
 	mutate(t, &ebpf.ProgramSpec{
 		Type: ebpf.XDP, License: license, Flags: unix.BPF_F_XDP_HAS_FRAGS,
-		Instructions: guardProgram(maps{b.maps.disks.FD(), b.maps.pulse.FD(), b.maps.counters.FD()},
-			engine.DefaultSlots, b.cfg.Stale, b.cfg.Allow),
+		Instructions: guardProgram(b.mapFDs(), engine.DefaultSlots, b.cfg.Stale, b.cfg.Allow),
 	}, b.maps.counters, guardVerdicts, states, map[string]int{
 		"StXMemDW dst: rfp src: r1 off: -24 imm: 0: left out":           1, // what a frame too short for a header would read then is left to chance
 		"StXMemDW dst: rfp src: r1 off: -16 imm: 0: left out":           1, // the same
 		"StXMemDW dst: rfp src: r1 off: -8 imm: 0: left out":            1, // the same
 		"JEqImm dst: r0 off: -1 imm: 0 <refuse>: constant + 1":          1, // an array has its element 0
 		"JEqImm dst: r0 off: -1 imm: 0 <refuse>: left out":              1, // the same; older verifiers refuse it
+		"Ja off: -1 <ours>: left out":                                   1, // goes to the next instruction here
 		"JNEReg dst: r2 off: -1 src: r3 <refuse>: left out":             1, // the address: the table was found by it
 		"JGEReg dst: r1 off: -1 src: r9 <disk-a>: left out":             1, // the first beat is always the oldest so far
 		"JGTImm dst: r0 off: -1 imm: 1000000000 <crunch>: constant + 1": 1, // one nanosecond

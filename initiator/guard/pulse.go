@@ -11,7 +11,7 @@ const (
 	diskWords  = 4
 	pulseWords = wordDisks + diskWords*MaxDisks
 
-	layout = 1
+	layout = 2
 )
 
 // wordBeat is when disk i told that it works, by the monotonic clock in

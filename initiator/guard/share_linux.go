@@ -88,7 +88,7 @@ func (g *Guard) join() error {
 	if err := g.closeMaps(); err != nil { // our own, which nobody has seen
 		return err
 	}
-	g.maps.disks, g.maps.pulse, g.maps.counters = nil, nil, nil
+	g.maps.disks, g.maps.pulse, g.maps.counters, g.maps.sockets = nil, nil, nil, nil
 	if err := g.shareMaps(ids); err != nil {
 		return err
 	}
@@ -119,6 +119,8 @@ func (g *Guard) shareMaps(ids []ebpf.MapID) error {
 			g.maps.pulse = m
 		case ebpf.PerCPUArray:
 			g.maps.counters = m
+		case ebpf.XSKMap:
+			g.maps.sockets = m
 		default:
 			return errors.Join(fmt.Errorf("it has a map of type %v", m.Type()), m.Close())
 		}

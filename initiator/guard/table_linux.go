@@ -32,7 +32,7 @@ type Table struct {
 }
 
 // NewTable makes the table and the filter of the disk at addr, whose engine has
-// that many slots. Until SetPath is called the filter passes every answer of the
+// that many slots. Until SetPaths is called the filter passes every answer of the
 // disk at addr, for whoever looks for it.
 func NewTable(addr frame.Addr, slots int) (_ *Table, err error) {
 	if slots < 8 || slots > 1<<16 || slots&(slots-1) != 0 {
@@ -111,14 +111,19 @@ func (t *Table) FilterFD() int { return t.filter.FD() }
 // Slots implements engine.Tags.
 func (t *Table) Slots() int { return t.slots }
 
-// Ask prepares the table for somebody who looks for the disk: until SetPath all
+// Ask prepares the table for somebody who looks for the disk: until SetPaths all
 // its answers pass.
 func (t *Table) Ask() { t.words.store(wordMode, modeAsking) }
 
-// SetPath implements engine.Tags.
-func (t *Table) SetPath(local, remote frame.MAC) {
+// SetPaths implements engine.Tags. The filter knows one port of the target: where
+// there are several, all answers of the disk pass, and the engine sorts them.
+func (t *Table) SetPaths(local frame.MAC, remotes []frame.MAC) {
+	if len(remotes) != 1 {
+		t.Ask()
+		return
+	}
 	t.words.store(wordLocal, packDst(local))
-	t.words.store(wordRemote, packSrc(remote))
+	t.words.store(wordRemote, packSrc(remotes[0]))
 	t.words.store(wordMode, modeServing)
 }
 

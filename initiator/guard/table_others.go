@@ -28,8 +28,8 @@ func (*Table) Slots() int { return 0 }
 // Ask does nothing.
 func (*Table) Ask() {}
 
-// SetPath does nothing.
-func (*Table) SetPath(frame.MAC, frame.MAC) {}
+// SetPaths does nothing.
+func (*Table) SetPaths(frame.MAC, []frame.MAC) {}
 
 // SetTags does nothing.
 func (*Table) SetTags(int32, uint32, uint32, aoe.Command) {}

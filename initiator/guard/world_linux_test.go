@@ -56,16 +56,17 @@ type world struct {
 	sent   [][]byte // everything, answered or not
 	rng    *rand.Rand
 	live   []*engine.Request
+	slots  uint32
 }
 
 func newWorld(t testing.TB, table *Table, seed uint64) *world {
 	t.Helper()
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1))}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), slots: uint32(table.Slots())}
 	w.target = initiatortest.New(initiatortest.Config{Addr: disk, MAC: theirs})
 	e, err := engine.New(engine.Config{
-		Addr: disk, Local: ours, Remote: theirs, Buffers: 64, Slots: table.Slots(), Window: table.Slots() / 2,
+		Addr: disk, Paths: []engine.Path{{Local: ours, Remote: theirs, Proven: true}}, Buffers: 64, Slots: table.Slots(), Window: table.Slots() / 2,
 		Identity: engine.ReadIdentity(w.target.Identify().Append(nil)),
-		Rand:     rand.NewPCG(seed, 2), Tags: table, DeadTime: -1, Probe: 50 * time.Millisecond,
+		Rand:     rand.NewPCG(seed, 2), Tags: []engine.Tags{table}, DeadTime: -1, Probe: 50 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +104,7 @@ func (w *world) step(b byte) {
 		if len(w.sent) > 0 { // the newest mostly: the others were answered
 			back := min(int(b/16), len(w.sent)-1)
 			for _, reply := range w.target.Answer(w.sent[len(w.sent)-1-back]) {
-				w.engine.Receive(w.now, reply)
+				w.engine.Receive(w.now, 0, reply)
 			}
 		}
 	case 11:
@@ -111,9 +112,9 @@ func (w *world) step(b byte) {
 	case 12:
 		w.now = max(w.now, min(w.engine.Deadline(), w.now+2*time.Second))
 	case 13:
-		w.engine.Receive(w.now, w.target.Announcement())
+		w.engine.Receive(w.now, 0, w.target.Announcement())
 	case 14:
-		w.engine.LinkChanged(w.now, frame.MAC{2, 1, 3, 5, 7, 9 + b/64}, b&16 == 0, true)
+		w.engine.LinkChanged(w.now, 0, frame.MAC{2, 1, 3, 5, 7, 9 + b/64}, b&16 == 0, true)
 	case 15:
 		if len(w.live) > 0 {
 			w.engine.Cancel(w.now, w.live[int(b/16)%len(w.live)])
@@ -129,7 +130,7 @@ func (w *world) step(b byte) {
 		}
 	}
 	out := make([][]byte, 8)
-	for n := w.engine.Drain(w.now, out); n > 0; n = w.engine.Drain(w.now, out) {
+	for n := w.engine.Drain(w.now, 0, out); n > 0; n = w.engine.Drain(w.now, 0, out) {
 		for _, b := range out[:n] {
 			w.sent = append(w.sent, bytes.Clone(b))
 		}

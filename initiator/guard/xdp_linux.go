@@ -14,11 +14,15 @@ const (
 	xdpPass = 2
 )
 
+// offQueue is rx_queue_index of struct xdp_md, in the same file.
+const offQueue = 16
+
 // maps are the descriptors that the XDP program looks into.
 type maps struct {
 	disks    int // by address: the tables
 	pulse    int // the words of pulse.go
 	counters int
+	sockets  int // by queue: of the tables with wordSocket set; 0 if the kernel has no AF_XDP
 }
 
 // guardProgram is the XDP program of a guard.
@@ -57,7 +61,8 @@ func guardProgram(m maps, slots int, stale time.Duration, rules []Rule) asm.Inst
 		asm.JEq.Imm(asm.R0, 0, "refuse"),
 		asm.Mov.Reg(rTable, asm.R0),
 	)
-	p = append(p, admission(slots, "pass", "refuse")...)
+	p = append(p, admission(slots, "ours", "refuse")...)
+	p = append(p, steer(m.sockets, "ours", "pass")...)
 	p = append(p,
 		asm.Mov.Imm(rVerdict, int32(droppedAoE)).WithSymbol("refuse"),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("foreign"),
@@ -81,6 +86,24 @@ func guardProgram(m maps, slots int, stale time.Duration, rules []Rule) asm.Inst
 	}
 	p = append(p, asm.Mov.Imm(rTable, xdpPass).WithSymbol("pass"))
 	return append(p, count("count", m.counters)...)
+}
+
+// steer sends a frame into the socket of the queue that it came in by, if the
+// disk's table says that it has sockets, and otherwise goes to pass.
+func steer(sockets int, label, pass string) asm.Instructions {
+	if sockets == 0 {
+		return asm.Instructions{asm.Ja.Label(pass).WithSymbol(label)}
+	}
+	return asm.Instructions{
+		asm.LoadMem(asm.R1, rTable, 8*wordSocket, asm.DWord).WithSymbol(label),
+		asm.JEq.Imm(asm.R1, 0, pass),
+		asm.LoadMem(asm.R2, rCtx, offQueue, asm.Word),
+		asm.LoadMapPtr(asm.R1, sockets),
+		asm.Mov.Imm(asm.R3, xdpPass), // where there is no socket
+		asm.FnRedirectMap.Call(),
+		asm.Mov.Reg(rTable, asm.R0),
+		asm.Ja.Label("count"),
+	}
 }
 
 // memoryFine goes to fine if no disk has begun, or every one that has did tell

@@ -89,7 +89,7 @@ func TestGuardAgreesWithTheEngine(t *testing.T) {
 				if len(f) < frame.EthernetLen {
 					continue // the kernel gives XDP no such frame
 				}
-				want := w.engine.Admits(f)
+				want := w.engine.Admits(0, f)
 				b.SetPressure(true)
 				if got := b.passes(t, f); got != want {
 					t.Fatalf("crunch: the engine admits it: %v, the guard passes it: %v: %s", want, got, frame.Describe(f))
@@ -188,7 +188,7 @@ func TestGuardKnowsItsDisks(t *testing.T) {
 		return frame.Pad(h.Append(nil))
 	}
 	for _, table := range []*Table{b.table, second} {
-		table.SetPath(ours, theirs)
+		table.SetPaths(ours, []frame.MAC{theirs})
 	}
 	b.table.SetTags(5, 100, 2, 0)
 	second.SetTags(6, 200, 1, 0)

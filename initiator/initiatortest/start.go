@@ -36,11 +36,28 @@ func Serve(l link.Link, cfg Config) (t *Target, wait func() error) {
 	t = New(cfg)
 	var served sync.WaitGroup
 	var err error
-	served.Go(func() { err = t.serve(l) })
+	served.Go(func() { err = t.serve(l, cfg.MAC) })
 	return t, func() error {
 		served.Wait()
 		return err
 	}
+}
+
+// Also serves t on another link until the test ends: a second port of the target.
+// It closes l.
+func Also(tb testing.TB, t *Target, l link.Link) {
+	tb.Helper()
+	var served sync.WaitGroup
+	var err error
+	mac := l.State().MAC
+	served.Go(func() { err = t.serve(l, mac) })
+	tb.Cleanup(func() {
+		l.Close()
+		served.Wait()
+		if !errors.Is(err, net.ErrClosed) {
+			tb.Errorf("initiatortest: %v", err)
+		}
+	})
 }
 
 // A pendingReply is sent when its time has come.
@@ -49,10 +66,10 @@ type pendingReply struct {
 	frame []byte
 }
 
-// serve answers until the link is closed. Delayed replies are kept in order of
+// serve answers as mac until the link is closed. Delayed replies are kept in order of
 // arrival: a slow reply delays none of a shorter delay, as with a disk that has
 // a queue.
-func (t *Target) serve(l link.Link) error {
+func (t *Target) serve(l link.Link, mac frame.MAC) error {
 	bufs := make([][]byte, 64)
 	backing := make([]byte, len(bufs)*bufferLen)
 	var pending []pendingReply
@@ -67,6 +84,7 @@ func (t *Target) serve(l link.Link) error {
 		now := time.Now()
 		for _, b := range bufs[:n] {
 			for _, reply := range t.Answer(b) {
+				copy(reply[len(mac):], mac[:]) // its source
 				pending = append(pending, pendingReply{now.Add(t.delay(b)), reply})
 			}
 		}

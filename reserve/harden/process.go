@@ -27,6 +27,7 @@ type Process struct {
 	steps    Steps
 	realTime int    // threads that were made so
 	swept    uint64 // heapAllocated at the last collection
+	threads  int    // when last checked; 0: never
 }
 
 // Begin takes the step that has to come before all others: every thread of the
@@ -91,7 +92,23 @@ func (p *Process) checkThreads() (int, error) {
 	if len(without) > 0 {
 		return 0, fmt.Errorf("%d of %d threads have not got the flag: %v", len(without), len(threads), without)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.threads = len(threads)
 	return len(threads), nil
+}
+
+// ThreadsMade is how many more threads there are than when the process was sealed:
+// each took memory, and the runtime waited for it. It is not known without
+// IO_FLUSHER.
+func (p *Process) ThreadsMade() (n int, known bool) {
+	all, err := p.sys.threads()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil || p.threads == 0 {
+		return 0, false
+	}
+	return max(len(all)-p.threads, 0), true
 }
 
 // note records an outcome.
@@ -99,6 +116,19 @@ func (p *Process) note(name, did string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.noteLocked(name, did, err)
+}
+
+// Note adds a step that somebody else has taken for the same purpose, or has failed
+// to take: did is what was done, or costs what the machine is exposed to without
+// it, and remedy what to do about it.
+func (p *Process) Note(name, did string, err error, costs, remedy string) {
+	s := Step{Name: name, Did: did}
+	if err != nil {
+		s = Step{Name: name, Failure: err.Error(), Costs: costs, Remedy: remedy, err: err}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.steps = append(p.steps, s)
 }
 
 func (p *Process) noteLocked(name, did string, err error) {
@@ -158,10 +188,14 @@ func (p *Process) Prepare() error {
 
 // spareThreads is how many threads the runtime has before there is no memory for
 // another: it starts one whenever a goroutine stays in a system call while others
-// could run, and never ends them. The I/O threads themselves are made when the
-// disk is attached; these are for the goroutines around them: status, watching,
-// sockets that are waited for.
-const spareThreads = 8
+// could run, and never ends them. It needs one for each processor of its own
+// (running), its monitor and the thread that makes threads for threads which are a
+// goroutine's own; one for each I/O thread, four with the kernel's NBD client; and
+// one for each system call that lasts, as of the early warning and of status. With 8
+// it started a thirteenth in a guest whose memory was used up: the thread that
+// made it waited in clone(2) for pages that only the disk could free, and with it
+// the runtime, which had counted on that thread to find the next thing to do.
+const spareThreads = 16
 
 // running is how many goroutines can run at once even on a machine with one
 // processor. An I/O thread that comes back from a system call needs one of the

@@ -95,7 +95,7 @@ func TestStepsInTheirOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"threads", "oom -1000", "minfree", "total", "run 4", "make 8", "realtime", "rehearse", "collect 4194304",
+		"threads", "oom -1000", "minfree", "total", "run 4", "make 16", "realtime", "rehearse", "collect 4194304",
 		"future", "maps", "lock 1000+2000 onfault=false", "threads",
 	}
 	if !slices.Equal(f.calls, want) {
@@ -340,5 +340,56 @@ func TestAStepCanBeLeftOut(t *testing.T) {
 	}
 	if _, err := begin(Config{Without: []string{"luck"}}, sound()); err == nil || !strings.Contains(err.Error(), "real-time") {
 		t.Errorf("a step that there is not: %v", err)
+	}
+}
+
+// TestThreadsMade counts from the last check, and knows nothing before.
+func TestThreadsMade(t *testing.T) {
+	f := &fake{all: make([]thread, 12)}
+	for i := range f.all {
+		f.all[i].ioFlusher = true
+	}
+	p := &Process{sys: f}
+	if n, known := p.ThreadsMade(); n != 0 || known {
+		t.Errorf("before a check: %d, known %v", n, known)
+	}
+	if _, err := p.checkThreads(); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []int{0, 2} {
+		f.all = append(f.all, make([]thread, more)...)
+		if n, known := p.ThreadsMade(); n != more || !known {
+			t.Errorf("%d more: %d, known %v", more, n, known)
+		}
+	}
+	f.all = f.all[:3]
+	if n, _ := p.ThreadsMade(); n != 0 {
+		t.Errorf("when some have ended: %d", n)
+	}
+}
+
+// TestAStepOfSomebodyElse is printed like ours, and one that failed refuses if ours
+// would.
+func TestAStepOfSomebodyElse(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		p := &Process{strict: strict}
+		p.Note("link", "AF_XDP", nil, "", "")
+		if err := p.Err(); err != nil || !p.Steps().Done("link") {
+			t.Errorf("strict %v: done: %v, %+v", strict, err, p.Steps())
+		}
+		p = &Process{strict: strict}
+		p.Note("link", "AF_XDP", errors.New("no queue"), "answers are lost", "ublk")
+		if err := p.Err(); (err != nil) != strict {
+			t.Errorf("strict %v: failed: %v", strict, err)
+		}
+		var b strings.Builder
+		if _, err := p.Steps().WriteTo(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"no queue", "without it answers are lost", "to mend it: ublk"} {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%q is not in %q", want, b.String())
+			}
+		}
 	}
 }

@@ -3,10 +3,17 @@
 //
 // # Usage
 //
-// [Open] opens a file or block device that exists, the whole of it or a window
-// (offset and length); [Memory] makes a disk that ends with the process. A
-// [Store] is bytes: whoever serves it cuts it into sectors. The package storetest
-// has the suite that every Store passes, and stores that fail on purpose.
+// [Open] opens a file or block device that exists, or what a URI names, the
+// whole of it or a window (offset and length); [Memory] makes a disk that ends
+// with the process; [Snapshot] makes one that can be written out of one that is
+// only read. A [Store] is bytes: whoever serves it cuts it into sectors. The
+// package storetest has the suite that every Store passes, and stores that fail
+// on purpose.
+//
+//	disk.img, /dev/sdb                  a file, a block device
+//	nbd://host[:port]/export            an export of an NBD server
+//	nbd+unix:///export?socket=/path     the same, on this machine
+//	mem:64M                             Memory
 //
 // # Durability
 //
@@ -16,6 +23,17 @@
 // so that the next fsync(2) may succeed without them. A Store reports the
 // failure once, as the kernel does; remembering it is its user's duty (H17).
 //
+// Config.Direct changes where a write goes, and not what it is worth: past the
+// page cache (O_DIRECT), but into the device's own cache, and the file system may
+// still owe the record of where it went. Sync is as necessary as without it.
+//
+// An NBD server that goes away may come back without what it had answered and
+// not synced. With Config.Durable, every write is durable when it is answered,
+// and there is nothing to forget; without, one Sync returns [ErrLost]. What was
+// not answered is repeated once the server is back, before anything else, or
+// fails after NBDConfig.Patience. It is not repeated before NBDConfig.Fence is
+// over if the server may still have the first copy in hand.
+//
 // # Exclusion
 //
 // A file opened for writing is locked against being opened again, by this or
@@ -23,7 +41,8 @@
 // description lock (F_OFD_SETLK in fcntl(2)), a block device by O_EXCL, which
 // also refuses one that is mounted. Two windows of one file may be open as long
 // as they do not overlap. Read-only opening of a file takes a shared lock.
-// These locks exist on Linux; elsewhere nothing is locked.
+// These locks exist on Linux; elsewhere nothing is locked. NBD knows no locks:
+// two targets of one export are not kept from each other.
 //
 // # Concurrency
 //

@@ -7,8 +7,14 @@ import (
 	"sync/atomic"
 )
 
-// Open opens the file or block device that cfg names. The caller closes it.
+// Open opens the file, block device or URI that cfg names. The caller closes it.
 func Open(cfg Config) (Store, error) {
+	if cfg.Snapshot || cfg.Changes != "" {
+		return openChanging(cfg)
+	}
+	if IsURI(cfg.Path) {
+		return openURI(cfg)
+	}
 	f, err := open(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -26,6 +32,7 @@ type file struct {
 	noTrim  atomic.Bool  // punching a hole was refused
 	prompt  promptness   // what can be done without waiting
 	noQuick atomic.Bool  // the file system does not know how not to wait
+	direct  *direct      // nil: through the page cache
 }
 
 // promptness is how a file's system behaves, apart from what it says when asked.
@@ -34,6 +41,7 @@ type promptness uint8
 const (
 	asksKernel promptness = iota // the kernel knows for each read
 	inMemory                     // reads, writes and syncs need no device
+	waits                        // everything needs the device
 )
 
 func open(cfg Config) (*file, error) {
@@ -79,7 +87,36 @@ func (s *file) prepare() error {
 	if s.cfg.Length == 0 {
 		s.info.Tail = int((whole - s.cfg.Offset) % SectorSize)
 	}
-	return s.describe()
+	if err := s.describe(); err != nil || !s.cfg.Direct {
+		return err
+	}
+	return s.goDirect()
+}
+
+// goDirect finds out what the device wants, and tries it: there are file systems
+// that open a file for direct I/O and then do not do it.
+func (s *file) goDirect() error {
+	memory, block, err := s.alignment()
+	if err != nil {
+		return err
+	}
+	d, err := newDirect(s, memory, block)
+	if err != nil {
+		return err
+	}
+	b := <-d.bounce
+	if n, err := d.f.ReadAt(b[:d.block], s.cfg.Offset); int64(n) < d.block {
+		return fmt.Errorf("%s: the first block cannot be read directly (%w): use sync or flush mode", s.cfg.Path, unexpected(err))
+	}
+	d.bounce <- b
+	s.direct = d
+	if s.prompt != inMemory {
+		s.prompt = waits
+	}
+	s.info.Direct = true
+	s.info.OneWriter = false // file systems lock a part of a file, if at all
+	s.info.PhysicalBlock = max(s.info.PhysicalBlock, int(d.block))
+	return nil
 }
 
 // setSize makes what is left of a file of whole bytes the window's size.
@@ -89,6 +126,9 @@ func (s *file) setSize(whole int64) int64 {
 		n = min(n, s.cfg.Length)
 	}
 	n -= n % SectorSize
+	if s.direct != nil {
+		n -= n % s.direct.block
+	}
 	s.size.Store(n)
 	return n
 }
@@ -112,7 +152,7 @@ func (s *file) ReadAt(p []byte, off int64) (int, error) {
 	if !inside(off, len(p), s.size.Load()) {
 		return 0, ErrRange
 	}
-	n, err := s.f.ReadAt(p, s.cfg.Offset+off)
+	n, err := s.readAt(p, s.cfg.Offset+off)
 	if n < len(p) {
 		return n, unexpected(err)
 	}
@@ -126,7 +166,25 @@ func (s *file) WriteAt(p []byte, off int64) (int, error) {
 	if !inside(off, len(p), s.size.Load()) {
 		return 0, ErrRange
 	}
+	if s.direct != nil {
+		return s.direct.WriteAt(p, s.cfg.Offset+off)
+	}
 	return s.f.WriteAt(p, s.cfg.Offset+off)
+}
+
+func (s *file) readAt(p []byte, at int64) (int, error) {
+	if s.direct != nil {
+		return s.direct.ReadAt(p, at)
+	}
+	return s.f.ReadAt(p, at)
+}
+
+// Bounced implements Bouncer.
+func (s *file) Bounced() uint64 {
+	if s.direct == nil {
+		return 0
+	}
+	return s.direct.bounced.Load()
 }
 
 func (s *file) Sync() error { return s.datasync() }
@@ -141,7 +199,7 @@ func (s *file) Trim(off, n int64) error {
 		return nil
 	}
 	if !s.noTrim.Load() {
-		err := s.discard(s.cfg.Offset+off, n)
+		err := s.forget(s.cfg.Offset+off, n)
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
@@ -154,6 +212,15 @@ func (s *file) Trim(off, n int64) error {
 		return nil
 	}
 	return s.zero(off, n) // it was promised, and some initiator counts on it
+}
+
+// forget discards, apart from writes of parts of the same blocks.
+func (s *file) forget(at, n int64) error {
+	if s.direct != nil {
+		lock := s.direct.exclude(at, n)
+		defer lock.Unlock()
+	}
+	return s.discard(at, n)
 }
 
 // zeros are written where a hole cannot be made. They are only read.
@@ -176,7 +243,7 @@ func (s *file) ReadNow(p []byte, off int64) error {
 	if !inside(off, len(p), s.size.Load()) {
 		return ErrRange
 	}
-	if s.prompt == asksKernel && s.noQuick.Load() {
+	if s.prompt == waits || s.prompt == asksKernel && s.noQuick.Load() {
 		return ErrWouldBlock
 	}
 	return s.readNow(p, s.cfg.Offset+off)

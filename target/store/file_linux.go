@@ -25,8 +25,13 @@ func openFile(cfg Config, device bool) (*os.File, error) {
 			flags |= unix.O_EXCL
 		}
 	}
+	if cfg.Direct {
+		flags |= directFlag
+	}
 	f, err := os.OpenFile(cfg.Path, flags, 0)
 	switch {
+	case cfg.Direct && refusesDirect(err):
+		return nil, fmt.Errorf("%s: %w", cfg.Path, errNoDirect)
 	case errors.Is(err, unix.EBUSY):
 		return nil, fmt.Errorf("%s is %w: unmount it, or stop what uses it, or serve it read-only", cfg.Path, ErrLocked)
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS):
@@ -98,7 +103,14 @@ func (s *file) datasync() error {
 // discard punches a hole, or discards the sectors of a device.
 func (s *file) discard(off, n int64) error {
 	if s.device {
-		r := [2]uint64{uint64(off), uint64(n)}
+		// The device discards whole blocks only; zeros are not promised, so
+		// what is left over may stay as it is.
+		block := s.logicalBlock()
+		from, to := (off+block-1)/block*block, (off+n)/block*block
+		if from >= to {
+			return nil
+		}
+		r := [2]uint64{uint64(from), uint64(to - from)}
 		return ioctl(s.fd(), unix.BLKDISCARD, unsafe.Pointer(&r))
 	}
 	for {

@@ -36,14 +36,14 @@ func TestTmpfsConforms(t *testing.T) {
 	})
 }
 
-// loop makes a block device of size bytes.
-func loop(t *testing.T, size int64) string {
+// loop makes a block device of size bytes, with the options of losetup.
+func loop(t *testing.T, size int64, options ...string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs loop devices: run as root")
 	}
 	p := image(t, t.TempDir(), size)
-	out, err := exec.Command("losetup", "--find", "--show", p).CombinedOutput()
+	out, err := exec.Command("losetup", append(options, "--find", "--show", p)...).CombinedOutput()
 	if err != nil {
 		t.Skipf("needs a free loop device (modprobe loop): %v: %s", err, out)
 	}

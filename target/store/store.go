@@ -66,6 +66,8 @@ type Info struct {
 	// Volatile tells that there is no stable storage beneath: memory, tmpfs.
 	// Sync has nothing to do there.
 	Volatile bool
+	// Direct tells that it goes past the page cache.
+	Direct bool
 	// OneWriter tells that it is written by one at a time, however many try:
 	// a file system locks a file for each buffered write.
 	OneWriter bool
@@ -86,6 +88,13 @@ type Prompt interface {
 	SyncNow() error
 }
 
+// A Bouncer is a Store that goes past the page cache and tells how many reads and
+// writes it had to copy because they were not aligned as the device wants it.
+type Bouncer interface {
+	Store
+	Bounced() uint64
+}
+
 // What a Store or Open can refuse, beside what the system says.
 var (
 	// ErrRange means that a call reached beyond the end.
@@ -100,7 +109,8 @@ var (
 
 // Config says what to open. Path is required.
 type Config struct {
-	// Path of a regular file or block device that exists.
+	// Path of a regular file or block device that exists, or a URI: see the
+	// package comment.
 	Path string
 	// Offset in bytes of the first byte served, a multiple of SectorSize.
 	// Zero is the beginning; negative is refused.
@@ -110,6 +120,20 @@ type Config struct {
 	Length int64
 	// ReadOnly opens for reading only, and refuses writes.
 	ReadOnly bool
+	// Direct reads and writes past the page cache (O_DIRECT). The window must
+	// be made of whole blocks of the device. A file system that does not do it
+	// is refused, and so is every system but Linux.
+	Direct bool
+	// Durable says that nothing is answered before it is on stable storage, so
+	// that an NBD server had better put each write there by itself; see
+	// NBDConfig. A file needs nothing of it.
+	Durable bool
+	// Snapshot opens for reading only, puts a private copy-on-write layer on
+	// it, and is written there. Changes is the file that keeps what was
+	// written; empty is a temporary file, gone with the process. See
+	// SnapshotConfig.
+	Snapshot bool
+	Changes  string
 }
 
 // inside reports whether n bytes at off are within size, without overflow.

@@ -132,6 +132,17 @@ type proc struct {
 // start starts cmd on host. It is killed when the test ends, if it still runs.
 func start(t *testing.T, host *veth.Host, name string, args ...string) *proc {
 	t.Helper()
+	return startIn(t, host.Do, name, args...)
+}
+
+// startHere is start for what needs none of the test's hosts.
+func startHere(t *testing.T, name string, args ...string) *proc {
+	t.Helper()
+	return startIn(t, func(f func() error) error { return f() }, name, args...)
+}
+
+func startIn(t *testing.T, within func(func() error) error, name string, args ...string) *proc {
+	t.Helper()
 	p := &proc{cmd: exec.Command(name, args...), done: make(chan struct{}), lines: make(chan struct{})}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -140,7 +151,7 @@ func start(t *testing.T, host *veth.Host, name string, args ...string) *proc {
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	// A test that is killed takes its processes with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err = host.Do(p.cmd.Start)
+	err = within(p.cmd.Start)
 	w.Close()
 	if err != nil {
 		t.Fatalf("%s %s: %v", name, strings.Join(args, " "), err)
@@ -187,6 +198,11 @@ func (p *proc) output() string {
 
 // waitFor waits until the output matches, and returns the first group.
 func (p *proc) waitFor(t *testing.T, pattern string) string {
+	t.Helper()
+	return p.waitLongFor(t, patience, pattern)
+}
+
+func (p *proc) waitLongFor(t *testing.T, patience time.Duration, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.After(patience)

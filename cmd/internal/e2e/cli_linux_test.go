@@ -231,7 +231,7 @@ func TestServeKeepsSettings(t *testing.T) {
 		out, _ := run(t, b.initiator, "aoecfg", "-t", "1", "-c", command, "-s", text, "1", "1", b.initiator.Interface)
 		return out
 	}
-	server := b.serve(t, image, "--state", state)
+	server := b.serve(t, image, "--state", state, "--wire-edits", "any")
 	cfg("fset", "kept")
 	server.kill(t)
 	server = b.serve(t, image, "--state", state)
@@ -239,7 +239,7 @@ func TestServeKeepsSettings(t *testing.T) {
 		t.Errorf("after kill -9 and a restart the config string is %q", out)
 	}
 	server.stop(t)
-	server = b.serve(t, image, "--refuse-edits")
+	server = b.serve(t, image, "--wire-edits", "none")
 	cfg("fset", "forged")
 	if out := cfg("read", ""); strings.Contains(out, "forged") {
 		t.Errorf("an edit was carried out that is refused: %q", out)

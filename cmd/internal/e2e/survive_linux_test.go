@@ -20,6 +20,7 @@ const blockSize = 4096
 type writer struct {
 	seed   uint64
 	file   *os.File
+	first  int64 // block of those that are written
 	blocks int64
 	rng    *rand.Rand
 	last   map[int64]uint64 // block -> version of the last acknowledged write
@@ -83,7 +84,7 @@ func (w *writer) fill(b []byte, block int64, version uint64) {
 // writeOne writes one random block and waits for the acknowledgement. A quarter
 // of the device is used, so that blocks are overwritten.
 func (w *writer) writeOne() error {
-	block := w.rng.Int64N(w.blocks / 4)
+	block := w.first + w.rng.Int64N(w.blocks/4)
 	w.next++
 	w.fill(w.block, block, w.next)
 	if _, err := w.file.WriteAt(w.block, block*blockSize); err != nil {

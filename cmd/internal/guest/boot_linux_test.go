@@ -2,17 +2,22 @@ package guest
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 )
 
 // prepare is a kernel to boot, or a skip with what is missing.
-func prepare(t *testing.T) *Kernel {
+func prepare(t *testing.T) *Kernel { return prepareKernel(t, DefaultKernel) }
+
+// prepareKernel is prepare for a series of kernels. AOE_BINARY, if it is set, is the
+// static aoe to use, so that it is not built for every test.
+func prepareKernel(t *testing.T, series string) *Kernel {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("boots a machine in QEMU: run without -short")
 	}
-	k, err := Prepare(t.Context(), Source{Tell: func(s string) { t.Log(s) }})
+	k, err := Prepare(t.Context(), Source{Kernel: series, Binary: os.Getenv("AOE_BINARY"), Tell: func(s string) { t.Log(s) }})
 	if errors.Is(err, ErrMissing) {
 		t.Skip(err)
 	}

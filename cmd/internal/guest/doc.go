@@ -10,17 +10,20 @@
 //
 // The script is the guest's /job and runs in busybox's shell. It finds the disk
 // e1.1 behind eth0, aoe at /bin/aoe, and modules that were not loaded at
-// /modules. [Kernel.Recipe] runs the test that this project is measured by.
+// /modules. [Kernel.RunSeries] runs the test that this project is measured by,
+// [Kernel.Ablate] the same without one mechanism at a time, and [Kernel.Netboot]
+// boots a machine from the disk itself, by iPXE.
 //
 // # The network
 //
 // A namespace for the target, one for whoever floods, and one for QEMU, joined
-// by a bridge. They have no name and are gone when the process ends. Nothing of
+// by a bridge; further interfaces of the guest have a cable of their own to the
+// target. The namespaces have no name and are gone when the process ends. Nothing of
 // the machine's own interfaces is touched.
 //
 // # What it needs
 //
-// Root, and the Debian packages named by [Missing].
+// Root, and the Debian packages named by [Missing] and [MissingIPXE].
 //
 // # Concurrency
 //

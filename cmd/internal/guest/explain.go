@@ -15,9 +15,12 @@ type reason struct {
 	words     string
 }
 
+const makingThread = "making a thread"
+
 // doing is what a task was about when it had to wait; the first that fits. It is
 // looked for in all of its calls.
 var doing = []reason{
+	{[]string{"kernel_clone", "copy_process"}, makingThread},
 	{[]string{"packet_sendmsg", "packet_snd", "tpacket_snd", "__dev_queue_xmit", "sock_alloc_send_pskb"}, "sending a frame"},
 	{[]string{"packet_recvmsg", "tpacket_rcv"}, "receiving a frame"},
 	{[]string{"virtnet_receive", "try_fill_recv", "refill_work", "virtnet_poll"}, "giving the network card room to receive into"},
@@ -130,7 +133,13 @@ func conclude(tasks []task, h frameCount) (why []string) {
 	sending := slices.ContainsFunc(blocked(tasks), func(t task) bool {
 		return find(t, doing) == "sending a frame"
 	})
+	making := slices.ContainsFunc(blocked(tasks), func(t task) bool {
+		return t.name == "aoe" && find(t, doing) == makingThread
+	})
 	switch {
+	case making:
+		// The Go runtime counts on a thread that it has begun to make.
+		why = append(why, "what stalls is the initiator: it is making a thread, and there is no memory for the thread's stack")
 	case refilling && asked:
 		why = append(why, "what stalls is receiving: requests go out and are answered, but the network card has no room for the answers, "+
 			"and who gives it room waits for memory that only those answers would free")

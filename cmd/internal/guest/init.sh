@@ -16,7 +16,9 @@ while read -r name; do
 done </modules/load
 . /job.env
 ip link set lo up
-ip link set eth0 mtu "$AOE_MTU" up || say "eth0 has no MTU $AOE_MTU"
+for i in $AOE_INTERFACES; do
+	ip link set "$i" mtu "$AOE_MTU" up || say "$i has no MTU $AOE_MTU"
+done
 say "begins"
 sh /job </dev/null
 status=$?

@@ -2,9 +2,13 @@ package guest
 
 import (
 	"bytes"
+	"compress/gzip"
 	_ "embed" // init.sh
 	"fmt"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -30,10 +34,19 @@ type Machine struct {
 	Disks int
 	// DiskBytes is the size of each. Zero means 512 MiB.
 	DiskBytes int64
-	// Target serves them: "own", which is what empty means, or "vblade".
+	// Image is what e1.1 begins with. The rest of it, and the others, are zeros.
+	Image []byte
+	// Interfaces is the number of network cards, eth0, eth1 and so on, each on a
+	// network of its own on which the target has one too. Zero means 1. More than
+	// one takes the target "serve".
+	Interfaces int
+	// Target serves the disks: "own", which is what empty means, in this process;
+	// "serve", a process of its own, aoe serve; or "vblade".
 	Target string
 	// WriteBack lets our own target keep answered writes in a cache until a flush.
 	WriteBack bool
+	// Files are put into the guest: where, and from where on this machine.
+	Files map[string]string
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs string
 	// Timeout bounds the run. Zero means DefaultTimeout.
@@ -49,6 +62,12 @@ type Machine struct {
 	Watch func(line string, c *Control)
 	// Tick is called every second by the same goroutine. Nil does nothing.
 	Tick func(c *Control)
+	// Capture is called with every frame of AoE on eth0, by a goroutine of its own,
+	// and borrows it. Nil captures nothing.
+	Capture func(frame []byte)
+	// Ended is called when guest and target have ended, with the disks' files,
+	// which are removed when it returns. Nil does nothing.
+	Ended func(out *Output, paths []string) error
 }
 
 // Defaults of Machine.
@@ -69,6 +88,9 @@ func (m Machine) withDefaults() (Machine, error) {
 	if m.Disks == 0 {
 		m.Disks = 1
 	}
+	if m.Interfaces == 0 {
+		m.Interfaces = 1
+	}
 	if m.DiskBytes == 0 {
 		m.DiskBytes = DefaultDisk
 	}
@@ -83,13 +105,25 @@ func (m Machine) withDefaults() (Machine, error) {
 		return m, fmt.Errorf("guest: %d bytes of memory: a kernel of Debian's needs 64M to start", m.MemoryBytes)
 	case m.DiskBytes < 0 || m.DiskBytes%4096 != 0:
 		return m, fmt.Errorf("guest: a disk of %d bytes: want a multiple of 4096", m.DiskBytes)
-	case m.Target != "own" && m.Target != "vblade":
-		return m, fmt.Errorf("guest: there is no target %q: want own or vblade", m.Target)
+	case !slices.Contains(Targets, m.Target):
+		return m, fmt.Errorf("guest: there is no target %q: want one of %s", m.Target, strings.Join(Targets, ", "))
+	case m.Interfaces < 1 || m.Interfaces > maxInterfaces:
+		return m, fmt.Errorf("guest: %d interfaces: want 1 to %d", m.Interfaces, maxInterfaces)
+	case m.Interfaces > 1 && m.Target != "serve":
+		return m, fmt.Errorf("guest: %d interfaces with the target %s: want the target serve", m.Interfaces, m.Target)
+	case int64(len(m.Image)) > m.DiskBytes:
+		return m, fmt.Errorf("guest: an image of %d bytes for a disk of %d", len(m.Image), m.DiskBytes)
 	case m.Disks > 16:
 		return m, fmt.Errorf("guest: %d disks: want 16 at most", m.Disks)
 	}
 	return m, nil
 }
+
+// Targets are the names that Machine.Target takes.
+var Targets = []string{"own", "serve", "vblade"}
+
+// maxInterfaces is as many as there are addresses for: see guestMAC.
+const maxInterfaces = 8
 
 // diskAddr is the address of the i-th disk, from zero.
 func diskAddr(i int) frame.Addr { return frame.Addr{Shelf: 1, Slot: uint8(i + 1)} }
@@ -143,7 +177,12 @@ func (k *Kernel) archive(m Machine) (data []byte, missing []string, err error) {
 	for i := range max(m.Disks, 0) {
 		disks = append(disks, diskAddr(i).String())
 	}
-	env := fmt.Sprintf("export AOE_INTERFACE=eth0 AOE_MTU=%d AOE_DISKS='%s'\n", m.MTU, strings.Join(disks, " "))
+	var cards []string
+	for i := range m.Interfaces {
+		cards = append(cards, interfaceName(i))
+	}
+	env := fmt.Sprintf("export AOE_INTERFACE=eth0 AOE_INTERFACES='%s' AOE_MTU=%d AOE_DISKS='%s'\n",
+		strings.Join(cards, " "), m.MTU, strings.Join(disks, " "))
 
 	var b bytes.Buffer
 	w := newc.NewWriter(&b)
@@ -165,6 +204,10 @@ func (k *Kernel) archive(m Machine) (data []byte, missing []string, err error) {
 	for _, mod := range order {
 		err = firstError(err, w.File("modules/"+mod.name+".ko", 0o644, mod.data))
 	}
+	for _, to := range slices.Sorted(maps.Keys(m.Files)) {
+		data, readErr := os.ReadFile(m.Files[to])
+		err = firstError(err, firstError(readErr, w.File(to, 0o755, data)))
+	}
 	return b.Bytes(), missing, firstError(err, w.Close())
 }
 
@@ -175,21 +218,66 @@ func firstError(a, b error) error {
 	return b
 }
 
-// qemuArgs is QEMU's command line. The serial port is its standard input and
-// output, and dir has room for a socket.
-func (m Machine) qemuArgs(image, archive, tap, qmp string) []string {
-	return []string{
+// hardware is QEMU's command line without what it boots. The serial port is its
+// standard input and output, qmp the path of a socket.
+func (m Machine) hardware(qmp string) []string {
+	args := []string{
 		"-nodefaults", "-M", "q35,usb=off", "-accel", "tcg", "-cpu", "max", "-smp", "1",
 		"-m", fmt.Sprintf("%dK", m.MemoryBytes>>10), "-display", "none", "-no-reboot",
 		"-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial",
 		"-qmp", "unix:" + qmp + ",server=on,wait=off",
-		"-netdev", "tap,id=n0,script=no,downscript=no,ifname=" + tap,
-		"-device", "virtio-net-pci,netdev=n0,romfile=,mac=" + guestMAC.String(),
-		"-kernel", image, "-initrd", archive,
-		"-append", "console=ttyS0 rdinit=/init panic=-1 mitigations=off nokaslr no_timer_check " +
-			"random.trust_cpu=on net.ifnames=0 printk.devkmsg=on sysrq_always_enabled " + m.KernelArgs,
 	}
+	for i := range m.Interfaces {
+		args = append(args,
+			"-netdev", fmt.Sprintf("tap,id=n%d,script=no,downscript=no,ifname=%s", i, tapName(i)),
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,romfile=,mac=%s", i, guestMAC(i)))
+	}
+	return args
 }
 
-// guestMAC is the address of the guest's eth0.
-var guestMAC = frame.MAC{0x02, 0, 0, 0, 0x01, 0x01}
+// linuxArgs is QEMU's command line for a guest that runs Linux, and writes its
+// archive into dir.
+func (k *Kernel) linuxArgs(m Machine, dir string) (args, missing []string, err error) {
+	archive, missing, err := k.archive(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	if m.MemoryBytes < DefaultMemory {
+		if archive, err = packed(archive); err != nil {
+			return nil, nil, err
+		}
+	}
+	path := filepath.Join(dir, "initrd")
+	if err := os.WriteFile(path, archive, 0o600); err != nil {
+		return nil, nil, fmt.Errorf("guest: %w", err)
+	}
+	return append(m.hardware(filepath.Join(dir, qmpSocket)), "-kernel", k.image, "-initrd", path,
+		"-append", "console=ttyS0 rdinit=/init panic=-1 mitigations=off nokaslr no_timer_check "+
+			"random.trust_cpu=on net.ifnames=0 printk.devkmsg=on sysrq_always_enabled "+m.KernelArgs), missing, nil
+}
+
+// packed is the archive compressed, which takes longer to boot. But while the kernel
+// unpacks an archive it lies in memory beside what is unpacked, which may take half
+// of the rest: 96 MiB are not enough for one that is not compressed.
+func packed(archive []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write(archive)
+	if err = firstError(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("guest: pack the archive: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// qmpSocket is the name of QEMU's monitor in the machine's directory.
+const qmpSocket = "qmp"
+
+// interfaceName is the i-th interface of the guest, and of the target.
+func interfaceName(i int) string { return fmt.Sprintf("eth%d", i) }
+
+// tapName is the interface that QEMU is given for it, in the namespace of
+// guestHost.
+func tapName(i int) string { return fmt.Sprintf("tap%d", i) }
+
+// guestMAC is the address of the guest's i-th interface.
+func guestMAC(i int) frame.MAC { return frame.MAC{0x02, 0, 0, 0, 0x01, byte(i + 1)} }

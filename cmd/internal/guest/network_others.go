@@ -15,8 +15,6 @@ var errLinuxOnly = fmt.Errorf("guest: %w: it runs on linux/amd64 only", ErrMissi
 
 func lockDir(string) (io.Closer, error) { return nil, errLinuxOnly }
 
-const tapName = "tap0"
-
 const (
 	targetHost = iota
 	floodHost
@@ -25,5 +23,7 @@ const (
 
 type network struct{ *veth.Bridge }
 
-func newNetwork(int) (network, error)       { return network{}, errLinuxOnly }
-func (network) open(int) (link.Link, error) { return nil, errLinuxOnly }
+func newNetwork(int, int) (network, error)           { return network{}, errLinuxOnly }
+func (network) open(int) (link.Link, error)          { return nil, errLinuxOnly }
+func (network) setTargetUp(int, bool) error          { return errLinuxOnly }
+func (network) capture(func([]byte)) (func(), error) { return nil, errLinuxOnly }

@@ -23,6 +23,8 @@ type Recipe struct {
 	// Flood is the number of foreign frames a second, from when swap is on. Zero
 	// means none, negative as many as go.
 	Flood int
+	// Forged is the number of forged answers a second, as Flood.
+	Forged int
 	// UnreadBytes is the room of a socket that takes them. Zero means that there
 	// is none. With Read they are read: the control.
 	UnreadBytes int
@@ -137,7 +139,10 @@ func (r Recipe) script() string {
 	p(`say "filled with status $status"`)
 	p(`aoe lab inside watch --once`)
 	if r.Initiator != "kernel" {
-		p(`aoe stat --json | sed 's/^/stat: /'`)
+		// Through /dev/kmsg, as everything: on the console itself, the kernel's
+		// complaints would stand in the middle of a line.
+		p(`aoe stat --json >/tmp/stat || say "aoe stat failed with status $?"`)
+		p(`while read -r line; do say "stat $line"; done </tmp/stat`)
 	}
 	p(`exit $status`)
 	return b.String()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -72,12 +73,21 @@ func TestScripts(t *testing.T) {
 }
 
 func TestQEMUArguments(t *testing.T) {
-	m, err := Machine{MemoryBytes: 96 << 20, KernelArgs: "quiet"}.withDefaults()
+	m, err := Machine{MemoryBytes: 96 << 20, KernelArgs: "quiet", Interfaces: 2, Target: "serve"}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := strings.Join(m.qemuArgs("vmlinuz", "initrd", "tap9", "/x/qmp"), " ")
-	for _, want := range []string{"-accel tcg", "-m 98304K", "ifname=tap9", "unix:/x/qmp", "-kernel vmlinuz", "-initrd initrd", "sysrq_always_enabled quiet"} {
+	dir := t.TempDir()
+	k := Kernel{image: "vmlinuz"}
+	all, _, err := k.linuxArgs(m, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Join(all, " ")
+	if archive, err := os.ReadFile(dir + "/initrd"); err != nil || archive[0] != 0x1f || archive[1] != 0x8b {
+		t.Errorf("the archive of a small machine begins with % x, %v: not gzip", archive[:min(len(archive), 2)], err)
+	}
+	for _, want := range []string{"-accel tcg", "-m 98304K", "ifname=tap1", "unix:" + dir + "/qmp", "-kernel vmlinuz", "-initrd " + dir + "/initrd", "sysrq_always_enabled quiet"} {
 		if !strings.Contains(args, want) {
 			t.Errorf("nothing of %q in %s", want, args)
 		}
@@ -89,7 +99,7 @@ func TestFloodRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		f := &flood{}
+		f := &flood{make: foreignFrame}
 		err := f.run(ctx, 5000, func(frames [][]byte) (int, error) {
 			for _, b := range frames {
 				if len(b) != 1000 || b[12] != lab.ForeignEtherType>>8 || b[13] != lab.ForeignEtherType&0xff {
@@ -106,7 +116,7 @@ func TestFloodRate(t *testing.T) {
 
 func TestFloodTellsErrors(t *testing.T) {
 	broken := errors.New("broken")
-	if err := (&flood{}).run(t.Context(), -1, func([][]byte) (int, error) { return 0, broken }); !errors.Is(err, broken) {
+	if err := (&flood{make: foreignFrame}).run(t.Context(), -1, func([][]byte) (int, error) { return 0, broken }); !errors.Is(err, broken) {
 		t.Errorf("a flood that cannot send returns %v", err)
 	}
 }
@@ -124,7 +134,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Linux 6.12.1, ublk initiator", "flood as fast as it goes, socket of 48M that nobody reads",
-		"  1  survived  1m1s  the end      1 234      5 678        9              0           2s     7 of 152\n",
+		"  1  survived  1m1s  the end      1 234      5 678        9       0              0           2s     7 of 152\n",
 		"Run 2, hung (log: /x.log)\n  - because\n", "1 of 2 survived.\n",
 	} {
 		if !strings.Contains(b.String(), want) {

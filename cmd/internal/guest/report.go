@@ -120,6 +120,12 @@ func (r Recipe) String() string {
 	default:
 		s += ", no flood"
 	}
+	switch {
+	case r.Forged < 0:
+		s += ", forged answers as fast as they go"
+	case r.Forged > 0:
+		s += fmt.Sprintf(", %d forged answers/s", r.Forged)
+	}
 	if r.UnreadBytes > 0 {
 		s += fmt.Sprintf(", socket of %s ", show.Bytes(int64(r.UnreadBytes)))
 		if r.Read {
@@ -148,7 +154,7 @@ func (r *Report) Print(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "Linux %s, %s\n\n", r.Kernel, r.What); err != nil {
 		return err
 	}
-	t := show.NewTable(">run", "outcome", ">time", "got to", ">pages in", ">pages out", ">flooded", ">freed at once", ">worst stall", ">reserve low")
+	t := show.NewTable(">run", "outcome", ">time", "got to", ">pages in", ">pages out", ">flooded", ">forged", ">freed at once", ">worst stall", ">reserve low")
 	for _, tr := range r.Trials {
 		freed, low := "", ""
 		if d := tr.Disk; d != nil && d.Stats != nil {
@@ -160,7 +166,7 @@ func (r *Report) Print(w io.Writer) error {
 			got = "the end"
 		}
 		t.Row(fmt.Sprint(tr.Run), string(tr.Outcome), show.Duration(tr.Took.Round(time.Millisecond)), got,
-			show.Count(uint64(tr.PagesIn)), show.Count(uint64(tr.PagesOut)), show.Count(tr.Flooded), freed,
+			show.Count(uint64(tr.PagesIn)), show.Count(uint64(tr.PagesOut)), show.Count(tr.Flooded), show.Count(tr.Forged), freed,
 			show.Duration(tr.WorstStall), low)
 	}
 	if err := t.Print(w); err != nil {
@@ -168,18 +174,37 @@ func (r *Report) Print(w io.Writer) error {
 	}
 	var b strings.Builder
 	for _, tr := range r.Trials {
-		if len(tr.Why) > 0 || tr.LogPath != "" {
-			fmt.Fprintf(&b, "\nRun %d, %s", tr.Run, tr.Outcome)
-			if tr.LogPath != "" {
-				fmt.Fprintf(&b, " (log: %s)", tr.LogPath)
-			}
-			b.WriteString("\n")
-			for _, why := range tr.Why {
-				fmt.Fprintf(&b, "  - %s\n", why)
-			}
-		}
+		tr.explain(&b)
 	}
 	fmt.Fprintf(&b, "\n%d of %d survived.\n", r.Survived(), len(r.Trials))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// explain writes what is known of a run beyond its line in the table.
+func (t *Trial) explain(b *strings.Builder) {
+	var why []string
+	if d := t.Disk; t.Forged > 0 && d != nil && d.Kernel != nil {
+		var guarded, filtered uint64
+		if g := d.Kernel.Guard; g != nil {
+			guarded = g.DroppedAoE
+		}
+		if f := d.Kernel.Filter; f != nil {
+			filtered = f.Dropped()
+		}
+		why = append(why, fmt.Sprintf("%s forged answers were sent; the guard dropped %s frames of AoE, the filter by tag %s",
+			show.Count(t.Forged), show.Count(guarded), show.Count(filtered)))
+	}
+	why = append(why, t.Why...)
+	if len(why) == 0 && t.LogPath == "" {
+		return
+	}
+	fmt.Fprintf(b, "\nRun %d, %s", t.Run, t.Outcome)
+	if t.LogPath != "" {
+		fmt.Fprintf(b, " (log: %s)", t.LogPath)
+	}
+	b.WriteString("\n")
+	for _, w := range why {
+		fmt.Fprintf(b, "  - %s\n", w)
+	}
 }

@@ -23,7 +23,12 @@ const dirPattern = "aoe-guest-*"
 // Run boots the machine, waits until it has ended and removes all that was made
 // for it. The error is about what is around the guest; how the guest itself fared
 // is in the Output.
-func (k *Kernel) Run(ctx context.Context, m Machine) (out *Output, err error) {
+func (k *Kernel) Run(ctx context.Context, m Machine) (*Output, error) {
+	return k.run(ctx, m, k.linuxArgs)
+}
+
+// run is Run with QEMU's arguments made by args, which may write files into dir.
+func (k *Kernel) run(ctx context.Context, m Machine, args func(m Machine, dir string) (args, missing []string, err error)) (out *Output, err error) {
 	m, err = m.withDefaults()
 	if err != nil {
 		return nil, err
@@ -36,35 +41,46 @@ func (k *Kernel) Run(ctx context.Context, m Machine) (out *Output, err error) {
 		return nil, fmt.Errorf("guest: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir), lock.Close()) }()
-	archive, missing, err := k.archive(m)
+	qemu, missing, err := args(m, dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "initrd"), archive, 0o600); err != nil {
-		return nil, fmt.Errorf("guest: %w", err)
-	}
-	paths, err := makeDisks(dir, m.Disks, m.DiskBytes)
+	paths, err := makeDisks(dir, m)
 	if err != nil {
 		return nil, err
 	}
-	n, err := newNetwork(m.MTU)
+	out, err = k.among(ctx, m, dir, paths, qemu)
+	if out != nil {
+		out.NoModule = missing
+		if m.Ended != nil {
+			err = errors.Join(err, m.Ended(out, paths))
+		}
+	}
+	return out, err
+}
+
+// among runs QEMU on a network of its own, beside a target.
+func (k *Kernel) among(ctx context.Context, m Machine, dir string, paths, qemu []string) (out *Output, err error) {
+	n, err := newNetwork(m.MTU, m.Interfaces)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	disks, err := serve(n, m, paths)
+	if m.Capture != nil {
+		end, err := n.capture(m.Capture)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+	}
+	disks, err := k.serve(n, m, dir, paths)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, disks.close()) }()
-
-	c := &Control{net: n, disks: disks, qmpPath: filepath.Join(dir, "qmp")}
+	c := &Control{net: n, disks: disks, paths: paths, qmpPath: filepath.Join(dir, qmpSocket)}
 	defer func() { err = errors.Join(err, c.endFloods()) }()
-	out, err = c.boot(ctx, m, m.qemuArgs(k.image, filepath.Join(dir, "initrd"), tapName, c.qmpPath))
-	if out != nil {
-		out.NoModule = missing
-	}
-	return out, err
+	return c.boot(ctx, m, qemu)
 }
 
 func (m Machine) parentDir() string {
@@ -82,6 +98,7 @@ func (m Machine) parentDir() string {
 type Control struct {
 	net     network
 	disks   served
+	paths   []string // of the disks' files
 	qmpPath string
 	keys    io.Writer // the serial port's input
 	stop    func()
@@ -107,6 +124,17 @@ func (c *Control) wasStopped() bool {
 
 // Silence makes the i-th disk's target fall silent for good.
 func (c *Control) Silence(i int) error { return c.disks.silence(diskAddr(i)) }
+
+// Grow makes the i-th disk's file sizeBytes large, while the disk is served.
+func (c *Control) Grow(i int, sizeBytes int64) error {
+	if err := os.Truncate(c.paths[i], sizeBytes); err != nil {
+		return fmt.Errorf("guest: grow a disk: %w", err)
+	}
+	return nil
+}
+
+// SetTargetUp takes the target's i-th interface down, or up again.
+func (c *Control) SetTargetUp(i int, up bool) error { return c.net.setTargetUp(i, up) }
 
 // killAfter is what timeout(1) grants QEMU to end when asked to.
 const killAfter = 5 * time.Second

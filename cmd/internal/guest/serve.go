@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"aoe/cmd/internal/keep"
 	"aoe/frame"
 	"aoe/frame/link/veth"
 	"aoe/target"
@@ -21,13 +20,17 @@ type served interface {
 	close() error
 }
 
-// makeDisks makes an empty file for each disk in dir.
-func makeDisks(dir string, n int, sizeBytes int64) (paths []string, err error) {
-	for i := range max(n, 0) {
+// makeDisks makes a file for each disk in dir.
+func makeDisks(dir string, m Machine) (paths []string, err error) {
+	for i := range max(m.Disks, 0) {
 		path := filepath.Join(dir, diskAddr(i).String()+".img")
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err == nil {
-			err = errors.Join(f.Truncate(sizeBytes), f.Close())
+			err = f.Truncate(m.DiskBytes)
+			if i == 0 && err == nil {
+				_, err = f.WriteAt(m.Image, 0)
+			}
+			err = errors.Join(err, f.Close())
 		}
 		if err != nil {
 			return nil, fmt.Errorf("guest: make a disk: %w", err)
@@ -38,13 +41,16 @@ func makeDisks(dir string, n int, sizeBytes int64) (paths []string, err error) {
 }
 
 // serve serves the files as disks on the target's host.
-func serve(n network, m Machine, paths []string) (served, error) {
-	if m.Target == "vblade" {
+func (k *Kernel) serve(n network, m Machine, dir string, paths []string) (served, error) {
+	switch m.Target {
+	case "vblade":
 		return serveVblade(n, paths)
+	case "serve":
+		return k.serveProcess(n, m, dir, paths)
 	}
-	mode := target.WriteThrough
+	mode := target.ModeSync
 	if m.WriteBack {
-		mode = target.WriteBack
+		mode = target.ModeFlush
 	}
 	return serveOwn(n, paths, mode)
 }
@@ -57,7 +63,7 @@ type own struct {
 }
 
 func serveOwn(n network, paths []string, mode target.Mode) (_ *own, err error) {
-	s, err := target.New(target.Config{Keeper: keep.Refuse()})
+	s, err := target.New(target.Config{WireEdits: target.EditsNone})
 	if err != nil {
 		return nil, err
 	}

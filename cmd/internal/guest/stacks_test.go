@@ -45,6 +45,21 @@ func TestParseTasksAgain(t *testing.T) {
 	}
 }
 
+// TestAThreadThatCannotBeMade is told before what only follows from it.
+func TestAThreadThatCannotBeMade(t *testing.T) {
+	tasks := []task{
+		{"kswapd0", "44", "D", []string{"schedule", "mempool_alloc_noprof", "bio_alloc_bioset", "swap_writepage"}},
+		{"aoe", "185", "R", []string{"shrink_slab", "try_to_free_pages", "__alloc_pages_slowpath", "copy_process", "kernel_clone"}},
+	}
+	why := conclude(tasks, frameCount{received: 10, sent: 4, flood: 4})
+	if len(why) == 0 || !strings.Contains(why[0], "making a thread") {
+		t.Errorf("concluded %q", why)
+	}
+	if got := explainTask(tasks[1]); got != "making a thread, waits for memory: it is looking for pages to free by itself" {
+		t.Errorf("the task: %q", got)
+	}
+}
+
 // TestParseTasksOfAnything: a log that was cut anywhere is read as far as it goes.
 func TestParseTasksOfAnything(t *testing.T) {
 	log := readLog(t, "receive.log")

@@ -37,6 +37,8 @@ type Trial struct {
 	PagesOut int64 `json:"pagesOut"`
 	// Flooded is the number of foreign frames that were sent.
 	Flooded uint64 `json:"flooded"`
+	// Forged is the number of forged answers that were sent.
+	Forged uint64 `json:"forged"`
 	// WorstStall is the longest that the program waited for a page. Of a hung
 	// run, which waits still, it is how long nothing moved.
 	WorstStall time.Duration `json:"worstStallNanoseconds"`
@@ -122,8 +124,8 @@ func (t *trial) line(line string, c *Control) {
 
 // other notes what the kernel and aoe stat said in a line.
 func (t *trial) other(line string) {
-	if rest, ok := strings.CutPrefix(line, "stat: "); ok {
-		t.stat.WriteString(rest)
+	if said, ok := Said(line); ok && strings.HasPrefix(said, "stat ") {
+		t.stat.WriteString(said[len("stat "):])
 	}
 	if name := oomVictim(line); name != "" {
 		t.oomKilled = name
@@ -160,6 +162,9 @@ func (t *trial) begin(c *Control) {
 	if t.recipe.Flood != 0 {
 		t.fail(c, c.Flood(t.recipe.Flood))
 	}
+	if t.recipe.Forged != 0 {
+		t.fail(c, c.Forge(t.recipe.Forged))
+	}
 	if t.recipe.DeadTarget {
 		t.fail(c, c.Silence(t.recipe.Machine.Disks-1))
 	}
@@ -189,7 +194,7 @@ const (
 
 // tick looks whether anything moves, and asks the guest's kernel if not.
 func (t *trial) tick(c *Control) {
-	t.Flooded = c.Flooded()
+	t.Flooded, t.Forged = c.Flooded(), c.Forged()
 	if !t.ready || t.how != "" {
 		return
 	}
@@ -241,10 +246,12 @@ func (t *trial) judge(out *Output) {
 	t.Why = t.explain(out)
 }
 
-// targetFrames is what the target's interface received and sent.
+// targetFrames is what the target's interface received, and sent without what was
+// forged in its name.
 func (c *Control) targetFrames() (frameCount, error) {
+	forged := c.Forged() // first: there are never more of them than were sent
 	sent, received, err := c.net.Hosts[targetHost].Counters()
-	return frameCount{received, sent, c.Flooded()}, err
+	return frameCount{received, sent - min(forged, sent), c.Flooded()}, err
 }
 
 // fields are the key=value of a line.

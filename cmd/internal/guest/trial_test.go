@@ -110,3 +110,15 @@ func TestSaid(t *testing.T) {
 		}
 	}
 }
+
+// TestStatBetweenComplaints: what aoe stat told is found between lines of the
+// kernel's.
+func TestStatBetweenComplaints(t *testing.T) {
+	const begun = "[    1.0] guest: begins\n[    2.0] guest: ready\n"
+	got := play(begun+"[    3.0] guest: fill ended how=ok\n[    4.0] guest: stat [\n[    4.1] guest: stat {\n"+
+		"[    4.2] virtio_net: page allocation failure\n[    4.3] guest: stat \"device\": \"/dev/ublkb0\"\n"+
+		"[    4.4] guest: stat }\n[    4.5] guest: stat ]\n", Exited, 0, false)
+	if got.Outcome != Survived || got.Disk == nil || got.Disk.Device != "/dev/ublkb0" {
+		t.Errorf("%s, %+v", got.Outcome, got.Disk)
+	}
+}

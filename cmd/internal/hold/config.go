@@ -11,8 +11,10 @@ import (
 
 	"aoe/cmd/internal/rundir"
 	"aoe/cmd/internal/tier"
+	"aoe/frame/link"
 	"aoe/initiator"
 	"aoe/initiator/attach"
+	"aoe/initiator/guard"
 	"aoe/reserve/harden"
 )
 
@@ -42,6 +44,9 @@ type Config struct {
 	// Facts are those that the tier is worked out from and that Attach cannot
 	// know: about the link, its filter and the guard.
 	Facts tier.Facts
+	// Others are more ports to the disk: they become Disk.Others. Attach takes
+	// them.
+	Others []Port
 	// Kernel is how the kernel helps: by default not more than the link has.
 	Kernel Kernel
 	// Dir lists the disk while it is attached.
@@ -53,11 +58,40 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// A Port is a link to the disk in addition to Disk.Link.
+type Port struct {
+	Link link.Link
+	// Table has the filter of the link. Nil: it has one of its own.
+	Table *guard.Table
+}
+
+// Close closes the link, and then its filter.
+func (p Port) Close() error {
+	err := p.Link.Close()
+	if p.Table != nil {
+		err = errors.Join(err, p.Table.Close())
+	}
+	return err
+}
+
+// usePorts makes Others a part of the disk's configuration.
+func (c *Config) usePorts() {
+	c.Disk.Others = nil
+	for _, p := range c.Others {
+		port := initiator.Port{Link: p.Link}
+		if p.Table != nil {
+			port.Tags = p.Table
+		}
+		c.Disk.Others = append(c.Disk.Others, port)
+	}
+}
+
 func (c Config) withDefaults() (Config, error) {
 	if c.Disk.Link == nil {
 		return c, errors.New("hold: Config.Disk.Link is needed")
 	}
 	c.harden()
+	c.usePorts()
 	if c.Watch == 0 {
 		c.Watch = time.Second
 	}

@@ -109,11 +109,30 @@ func outlive(ctx context.Context, cfg Config, died time.Time) error {
 	}
 }
 
-// closeLink closes the link, and then its filter.
+// interfaces are the names of all.
+func (c Config) interfaces() string {
+	names := c.Disk.Link.State().Name
+	for _, p := range c.Others {
+		names += "," + p.Link.State().Name
+	}
+	return names
+}
+
+// CloseLinks closes what Attach would have taken, where it is not called.
+func (c Config) CloseLinks() error { return closeLink(c) }
+
+// closeLink closes the link, and then its filter or the guard that it got frames
+// from.
 func closeLink(cfg Config) error {
 	var errs []error
 	if cfg.Disk.Link != nil {
 		errs = append(errs, cfg.Disk.Link.Close())
+	}
+	for _, p := range cfg.Others {
+		errs = append(errs, p.Close())
+	}
+	if cfg.Kernel.Guard != nil {
+		errs = append(errs, cfg.Kernel.Guard.Close())
 	}
 	if cfg.Kernel.Table != nil {
 		errs = append(errs, cfg.Kernel.Table.Close())
@@ -133,7 +152,7 @@ func (h *Hold) Detached() <-chan struct{} { return h.detached }
 // Status implements rundir.Handler.
 func (h *Hold) Status() rundir.Status {
 	s := rundir.Status{
-		Addr: h.cfg.Disk.Addr, Via: h.cfg.Via, Interface: h.cfg.Disk.Link.State().Name,
+		Addr: h.cfg.Disk.Addr, Via: h.cfg.Via, Interface: h.cfg.interfaces(),
 		ReadOnly: h.cfg.ReadOnly, State: "attaching", PID: os.Getpid(), Since: h.began,
 	}
 	select {

@@ -77,7 +77,7 @@ func config(t *testing.T, l link.Link) Config {
 // TestLifeOfAnAttachedDisk: attached, listed with everything there is to know,
 // detached by another process, and nothing left.
 func TestLifeOfAnAttachedDisk(t *testing.T) {
-	_, s, port := segment(t, target.WriteBack)
+	_, s, port := segment(t, target.ModeFlush)
 	cfg := config(t, port)
 	h, err := Attach(t.Context(), cfg)
 	if err != nil {
@@ -118,7 +118,7 @@ func TestLifeOfAnAttachedDisk(t *testing.T) {
 
 // TestFailedAttachLeavesNothing, at each step at which it can fail.
 func TestFailedAttachLeavesNothing(t *testing.T) {
-	sw, _, port := segment(t, target.WriteThrough)
+	sw, _, port := segment(t, target.ModeSync)
 	cfg := config(t, port)
 	h, err := Attach(t.Context(), cfg)
 	if err != nil {
@@ -212,7 +212,7 @@ func (f *fakeFront) stats(*rundir.Status)  {}
 // held is a Hold with a fake device.
 func held(t *testing.T) (*Hold, *fakeFront) {
 	t.Helper()
-	_, h, f := heldOn(t, target.WriteThrough)
+	_, h, f := heldOn(t, target.ModeSync)
 	return h, f
 }
 
@@ -294,7 +294,7 @@ func TestSecondSignalEndsAHangingDetach(t *testing.T) {
 // of the process that died have died too, and gives up when it must.
 func TestH1TakeOverOutlivesFrames(t *testing.T) {
 	const life = 400 * time.Millisecond // Open alone takes 100
-	_, _, port := segment(t, target.WriteThrough)
+	_, _, port := segment(t, target.ModeSync)
 	cfg := config(t, port)
 	cfg.TakeOver, cfg.Disk.FrameLife = true, life
 	began := time.Now()
@@ -318,7 +318,7 @@ func TestH1TakeOverOutlivesFrames(t *testing.T) {
 // TestLastFlushThatFailsIsTold: the device is gone, but the target does not
 // answer the flush behind it. That is an error, and nothing stays attached.
 func TestLastFlushThatFailsIsTold(t *testing.T) {
-	sw, h, f := heldOn(t, target.WriteBack)
+	sw, h, f := heldOn(t, target.ModeFlush)
 	sw.Cut(ours, theirs)
 	signals, ran := make(chan os.Signal), make(chan error, 1)
 	go func() { ran <- h.Run(signals, func(s string) { t.Errorf("said %q", s) }) }()
@@ -372,7 +372,7 @@ func TestTwoDetachesAreOne(t *testing.T) {
 }
 
 func TestSocketIsNamedAfterTheDisk(t *testing.T) {
-	_, _, port := segment(t, target.WriteThrough)
+	_, _, port := segment(t, target.ModeSync)
 	cfg := config(t, port)
 	h, err := Attach(t.Context(), cfg)
 	if err != nil {

@@ -27,6 +27,13 @@ type Kernel struct {
 	// one of its own, and Why says why.
 	Table *guard.Table
 	Why   string
+	// Unfiltered says that Table's filter is not used: the link has one of its own.
+	Unfiltered bool
+	// Guard, if not nil, is on the interface already, because Disk.Link is an
+	// xdp.Link that gets its frames from it. Table was added to it, and Pulse is
+	// what Add gave. Attach takes it.
+	Guard *guard.Guard
+	Pulse *guard.Pulse
 	// Guarding, Allow and LowBytes are the guard's, see guard.Config.
 	Guarding Guarding
 	Allow    []guard.Rule
@@ -40,8 +47,18 @@ func (h *Hold) openGuard() error {
 	k := h.cfg.Kernel
 	h.help = guard.Tier{Filter: guard.Classic, Guard: guard.None, Why: k.Why}
 	if k.Table != nil {
-		h.help.Filter = guard.Tags
 		h.cfg.Disk.Tags = k.Table
+	}
+	if k.Table != nil && !k.Unfiltered {
+		h.help.Filter = guard.Tags
+	}
+	if k.Guard != nil {
+		h.help.Filter = guard.Steered
+		h.guard = k.Guard
+		if k.Guarding != NoGuard {
+			h.cfg.Disk.Pulse = k.Pulse
+		}
+		return nil
 	}
 	if k.Guarding == NoGuard {
 		return nil
@@ -60,6 +77,9 @@ func (h *Hold) openGuard() error {
 
 func (h *Hold) guardInterface() error {
 	k := h.cfg.Kernel
+	if len(h.cfg.Others) > 0 {
+		return errors.New("hold: a guard is for one interface: attach over one, or without --guard")
+	}
 	if k.Table == nil {
 		return fmt.Errorf("hold: a guard needs the table of tags: %s", k.Why)
 	}
@@ -78,7 +98,7 @@ func (h *Hold) guardInterface() error {
 // setPressure is what an early warning of a shortage of memory does.
 func (h *Hold) setPressure(on bool) {
 	h.disk.SetPressure(on)
-	if h.guard != nil {
+	if h.guard != nil && h.cfg.Kernel.Guarding != NoGuard {
 		h.guard.SetPressure(on)
 	}
 }
@@ -108,16 +128,17 @@ func (h *Hold) closeKernel() error {
 
 // kernelFacts adds to f what the kernel does.
 func (h *Hold) kernelFacts(f *tier.Facts) {
-	if h.help.Filter == guard.Tags {
+	if h.help.Filter == guard.Tags || h.help.Filter == guard.Steered {
 		f.Filter = tier.TagFilter
 	}
+	f.Memalloc = h.cfg.Via == "nbd-kernel"
 	f.Guard = h.kernelTier().Guard == guard.Driver
 }
 
 // kernelTier is how the kernel helps now: a guard that is shared changes.
 func (h *Hold) kernelTier() guard.Tier {
 	t := h.help
-	if h.guard != nil {
+	if h.guard != nil && h.cfg.Kernel.Guarding != NoGuard {
 		is := h.guard.Tier()
 		t.Guard, t.Why = is.Guard, is.Why
 	}
@@ -127,11 +148,11 @@ func (h *Hold) kernelTier() guard.Tier {
 // kernelStatus adds to the status how the kernel helps.
 func (h *Hold) kernelStatus(s *rundir.Status) {
 	s.Kernel = &rundir.Kernel{Tier: h.kernelTier()}
-	if t := h.cfg.Kernel.Table; t != nil {
+	if t := h.cfg.Kernel.Table; t != nil && h.cfg.Kernel.Guard == nil {
 		st := t.Stats()
 		s.Kernel.Filter = &st
 	}
-	if h.guard != nil {
+	if h.guard != nil && h.cfg.Kernel.Guarding != NoGuard {
 		st := h.guard.Stats()
 		s.Kernel.Guard = &st
 	}

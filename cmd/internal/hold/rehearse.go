@@ -36,7 +36,7 @@ func rehearse(ctx context.Context, cfg initiator.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	err = s.AddDisk(target.Disk{Addr: addr, Store: store.Memory(rehearsalBytes), Mode: target.WriteBack, Serial: "rehearsal"})
+	err = s.AddDisk(target.Disk{Addr: addr, Store: store.Memory(rehearsalBytes), Mode: target.ModeFlush, Serial: "rehearsal"})
 	if err := errors.Join(err, s.AddLink(sw.Port(frame.MAC{2, 0, 0, 0, 0, 2}))); err != nil {
 		return errors.Join(err, s.Close())
 	}

@@ -103,6 +103,9 @@ func (h *Hold) guarantees(s *rundir.Status) {
 		return
 	}
 	s.Hardening = &rundir.Hardening{Steps: h.cfg.Harden.Steps()}
+	if n, known := h.cfg.Harden.ThreadsMade(); known {
+		s.Hardening.ThreadsMade = &n
+	}
 	if h.pressure != nil {
 		st := h.pressure.Stats()
 		s.Hardening.Pressure = &st

@@ -11,7 +11,7 @@ import (
 
 // TestRehearsal does what is asked of it, soon, and leaves nothing.
 func TestRehearsal(t *testing.T) {
-	_, _, port := segment(t, target.WriteThrough)
+	_, _, port := segment(t, target.ModeSync)
 	began := time.Now()
 	if err := rehearse(t.Context(), initiator.Config{Link: port}); err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestRehearsal(t *testing.T) {
 // some work bring it back, and the status shows both directions. Requests are
 // answered all the way.
 func TestPressureThereAndBack(t *testing.T) {
-	_, _, port := segment(t, target.WriteBack)
+	_, _, port := segment(t, target.ModeFlush)
 	h, err := Attach(t.Context(), config(t, port))
 	if err != nil {
 		t.Fatal(err)

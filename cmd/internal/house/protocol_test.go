@@ -1,6 +1,7 @@
 package house
 
 import (
+	"fmt"
 	"go/ast"
 	"os"
 	"path/filepath"
@@ -35,6 +36,35 @@ func TestProtocolNamesTestsThatExist(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("PROTOCOL.md names %s, which does not exist", m[0])
+		}
+	}
+}
+
+// TestEveryHazardHasATest: each of the hazards has a row in docs/PROTOCOL.md and
+// a test that is named after it.
+func TestEveryHazardHasATest(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "PROTOCOL.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tested := map[string]bool{}
+	hazard := regexp.MustCompile(`^Test(H[0-9]+)[A-Z]`)
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.isTest() {
+				if m := hazard.FindStringSubmatch(f.Name.Name); m != nil {
+					tested[m[1]] = true
+				}
+			}
+		}
+	}
+	for n := 1; n <= 25; n++ {
+		h := fmt.Sprintf("H%d", n)
+		if !tested[h] {
+			t.Errorf("no test is named Test%s...", h)
+		}
+		if !strings.Contains(string(text), "\n| "+h+" |") {
+			t.Errorf("PROTOCOL.md has no row for %s", h)
 		}
 	}
 }

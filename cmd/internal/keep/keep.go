@@ -92,17 +92,3 @@ func syncDir(path string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
-
-// errRefused is what an edit meets that is not wanted.
-var errRefused = errors.New("keep: edits over the wire are refused")
-
-type refuse struct{}
-
-func (refuse) Load(frame.Addr) (target.Settings, error) {
-	return target.Settings{}, target.ErrNothingKept
-}
-func (refuse) Keep(frame.Addr, target.Settings) error { return errRefused }
-
-// Refuse is a Keeper that keeps nothing and thereby refuses every edit (H22): an
-// edit holds only when it was kept.
-func Refuse() target.Keeper { return refuse{} }

@@ -106,14 +106,3 @@ func TestUnwritableDirectoryIsAnError(t *testing.T) {
 		t.Errorf("keeping in a directory that is gone: %v", err)
 	}
 }
-
-// TestH22EditsCanBeSwitchedOff.
-func TestH22EditsCanBeSwitchedOff(t *testing.T) {
-	k := Refuse()
-	if _, err := k.Load(e11); !errors.Is(err, target.ErrNothingKept) {
-		t.Errorf("load: %v", err)
-	}
-	if err := k.Keep(e11, sample); err == nil {
-		t.Error("an edit was kept")
-	}
-}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"aoe/cmd/internal/hold"
-	"aoe/cmd/internal/keep"
 	"aoe/cmd/internal/rundir"
 	"aoe/cmd/internal/scratch"
 	"aoe/frame/link"
@@ -126,7 +125,7 @@ func (l *Lab) makeNetwork() error {
 // serve starts the target. It refuses edits over the wire, so that a stranger's
 // cannot shut the initiator out.
 func (l *Lab) serve() error {
-	s, err := target.New(target.Config{Keeper: keep.Refuse()})
+	s, err := target.New(target.Config{WireEdits: target.EditsNone})
 	if err != nil {
 		return err
 	}

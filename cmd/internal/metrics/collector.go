@@ -63,6 +63,7 @@ var ofDisks = []metric[disk]{
 	gauge(desc("buffers_held", "Requests that it holds.", "disk"), func(d *disk) float64 { return float64(d.Held) }),
 	gauge(desc("failed", "1 if a sync has failed: the disk refuses writes until it is served anew.", "disk"), func(d *disk) float64 { return truth(d.Failed != "") }),
 	counter(desc("syncs_total", "Syncs by which writes and flushes were committed.", "disk"), func(d *disk) uint64 { return d.Syncs }),
+	counter(desc("bounced_total", "Reads and writes past the page cache that were copied because they were not aligned.", "disk"), func(d *disk) uint64 { return d.Bounced }),
 	counter(desc("waited_total", "Requests that waited for others to the same sectors.", "disk"), func(d *disk) uint64 { return d.Waited }),
 
 	counter(requests, func(d *disk) uint64 { return d.Reads }, "read"),
@@ -124,6 +125,21 @@ var (
 	linkInfo = desc("link_info", "What the link is; always 1.", "link", "mac")
 )
 
+// syncSeconds is where write latency comes from in the modes that sync.
+var syncSeconds = desc("sync_seconds", "How long syncs took.", "disk")
+
+func syncTimes(d *disk) prometheus.Metric {
+	var count uint64
+	below := map[float64]uint64{}
+	for i, n := range d.SyncTimes.Counts {
+		count += n
+		if i < len(target.LatencyBounds) {
+			below[target.LatencyBounds[i].Seconds()] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(syncSeconds, count, d.SyncTimes.Sum.Seconds(), below, d.Addr.String())
+}
+
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range ofDisks {
@@ -132,6 +148,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range ofLinks {
 		ch <- m.desc
 	}
+	ch <- syncSeconds
 	ch <- diskInfo
 	ch <- linkInfo
 }
@@ -142,6 +159,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for i := range st.Disks {
 		d := &st.Disks[i]
 		collect(ch, ofDisks, d, d.Addr.String())
+		ch <- syncTimes(d)
 		readOnly := "false"
 		if d.ReadOnly {
 			readOnly = "true"

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"aoe/frame"
 	"aoe/frame/link"
@@ -19,7 +20,8 @@ func stats() target.Stats {
 	return target.Stats{
 		Disks: []target.DiskStats{
 			{Addr: frame.Addr{Shelf: 1, Slot: 1}, Name: "disk.img", Serial: "s1", Sectors: 2048, BufferCount: 64, Buffers: 128, Held: 3,
-				DiskCounts: target.DiskCounts{Reads: 7, ReadBytes: 7 * 4096, LateCopies: 2}},
+				DiskCounts: target.DiskCounts{Reads: 7, ReadBytes: 7 * 4096, LateCopies: 2},
+				SyncTimes:  target.Latency{Counts: [len(target.LatencyBounds) + 1]uint64{1, 2, 0, 4, 10: 8}, Sum: 90 * time.Second}},
 			{Addr: frame.Addr{Shelf: 1, Slot: 2}, Name: "b.img", ReadOnly: true, Failed: "input/output error"},
 		},
 		Links: []target.PortStats{{Name: "eth1", MAC: frame.MAC{2, 0, 0, 0, 0, 1}, MTU: 9000, Up: true,
@@ -52,9 +54,14 @@ func TestScrape(t *testing.T) {
 		`aoe_target_requests_unserved_total{disk="e1.1",reason="late copy"} 2`,
 		`aoe_target_size_bytes{disk="e1.1"} 1.048576e+06`,
 		`aoe_target_buffers_held{disk="e1.1"} 3`,
+		`aoe_target_sync_seconds_bucket{disk="e1.1",le="6.4e-05"} 1`,
+		`aoe_target_sync_seconds_bucket{disk="e1.1",le="0.001024"} 3`,
+		`aoe_target_sync_seconds_bucket{disk="e1.1",le="16.777216"} 7`,
+		`aoe_target_sync_seconds_bucket{disk="e1.1",le="+Inf"} 15`,
+		`aoe_target_sync_seconds_sum{disk="e1.1"} 90`,
 		`aoe_target_failed{disk="e1.1"} 0`,
 		`aoe_target_failed{disk="e1.2"} 1`,
-		`aoe_target_disk_info{disk="e1.2",mode="write-through",read_only="true",serial="",store="b.img"} 1`,
+		`aoe_target_disk_info{disk="e1.2",mode="sync",read_only="true",serial="",store="b.img"} 1`,
 		`aoe_target_frames_total{direction="received",link="eth1"} 11`,
 		`aoe_target_frames_dropped_total{link="eth1",reason="no room in the kernel"} 4`,
 		`aoe_target_frames_dropped_total{link="eth1",reason="forged"} 5`,

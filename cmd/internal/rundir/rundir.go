@@ -52,7 +52,7 @@ const (
 )
 
 type request struct {
-	Command string `json:"command"` // "status" or "detach"
+	Command string `json:"command"` // "status", "detach" or "forget"
 }
 
 type reply struct {
@@ -151,6 +151,13 @@ func (d Dir) Detach(ctx context.Context, addr frame.Addr) error {
 	return err
 }
 
+// Forget is Detach of a disk that is down: what its target does not take any
+// more is given up. A disk in use is refused all the same.
+func (d Dir) Forget(ctx context.Context, addr frame.Addr) error {
+	_, err := d.call(ctx, addr, request{"forget"}, detachTimeout)
+	return err
+}
+
 // dial connects to a socket, however long its path is.
 func dial(ctx context.Context, path string) (conn net.Conn, err error) {
 	err = shorten(path, func(path string) (err error) {
@@ -188,7 +195,7 @@ func (d Dir) call(ctx context.Context, addr frame.Addr, q request, timeout time.
 	if r.Error != "" {
 		return reply{}, fmt.Errorf("rundir: %s: %w: %s", addr, ErrRefused, r.Error)
 	}
-	if q.Command == "detach" {
+	if q.Command != "status" {
 		// The end of the connection: see Server.detach. An error tells as much.
 		_, _ = io.Copy(io.Discard, io.LimitReader(conn, maxMessageBytes))
 	}

@@ -25,6 +25,12 @@ type Handler interface {
 	Detach(ctx context.Context) error
 }
 
+// A Forgetter is a Handler that can detach a disk that is down, and give up what
+// was not written yet. Others are asked to Detach.
+type Forgetter interface {
+	Forget(ctx context.Context) error
+}
+
 // A Server answers on the control socket of one disk.
 type Server struct {
 	addr     frame.Addr
@@ -124,7 +130,14 @@ func (s *Server) serve(conn net.Conn) {
 		st := s.handler.Status()
 		r.Status = &st
 	case "detach":
-		s.detach(conn)
+		s.detach(conn, s.handler.Detach)
+		return
+	case "forget":
+		forget := s.handler.Detach
+		if f, ok := s.handler.(Forgetter); ok {
+			forget = f.Forget
+		}
+		s.detach(conn, forget)
 		return
 	default:
 		r.Error = fmt.Sprintf("unknown command %q", q.Command)
@@ -135,7 +148,7 @@ func (s *Server) serve(conn net.Conn) {
 
 // detach answers when the disk is detached, and keeps the connection open
 // until its address is free.
-func (s *Server) detach(conn net.Conn) {
+func (s *Server) detach(conn net.Conn, how func(context.Context) error) {
 	s.mu.Lock()
 	select {
 	case <-s.ctx.Done(): // Close does not wait for answers any more
@@ -148,7 +161,7 @@ func (s *Server) detach(conn net.Conn) {
 	s.mu.Unlock()
 	var r reply
 	conn.SetDeadline(time.Time{})
-	err := s.handler.Detach(s.ctx)
+	err := how(s.ctx)
 	if err != nil {
 		r.Error = err.Error()
 	}

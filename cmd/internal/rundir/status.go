@@ -53,6 +53,8 @@ type Kernel struct {
 // Hardening is what was done to the process to keep it alive without memory.
 type Hardening struct {
 	Steps harden.Steps `json:"steps"`
+	// ThreadsMade since the process was sealed; nil if not known.
+	ThreadsMade *int `json:"threadsMade,omitempty"`
 	// Pressure is nil where the kernel does not tell of it.
 	Pressure *harden.PressureStats `json:"pressure,omitempty"`
 }

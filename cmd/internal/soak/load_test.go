@@ -44,7 +44,7 @@ func on(t *testing.T, st store.Store, enough uint64) (*load, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.AddDisk(target.Disk{Addr: e11, Store: st, Mode: target.WriteBack, Serial: "S1"})
+	err = s.AddDisk(target.Disk{Addr: e11, Store: st, Mode: target.ModeFlush, Serial: "S1"})
 	if err := errors.Join(err, s.AddLink(sw.Port(frame.MAC{2, 0, 0, 0, 0, 2}))); err != nil {
 		t.Fatal(err)
 	}

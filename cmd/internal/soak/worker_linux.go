@@ -29,7 +29,7 @@ func serveImage(c config) (err error) {
 		return err
 	}
 	// Write-back, so that flushes have something to do.
-	if err := s.AddDisk(target.Disk{Addr: e11, Store: st, Mode: target.WriteBack}); err != nil {
+	if err := s.AddDisk(target.Disk{Addr: e11, Store: st, Mode: target.ModeFlush}); err != nil {
 		return errors.Join(err, st.Close())
 	}
 	l, err := open.Open(c.ifname)

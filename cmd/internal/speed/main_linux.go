@@ -54,6 +54,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each contestant runs each workload")
 	length := flag.Duration("time", 2*time.Second, "how long each run takes")
 	only := flag.String("only", "", "run only the workloads whose name contains this, \"depth 1\"")
+	loss := flag.Bool("loss", false, "measure our client on a cable that loses frames, and nothing else")
 	flag.Parse()
 	if err := pinClients(); err != nil {
 		fmt.Fprintln(os.Stderr, "speed:", err)
@@ -62,7 +63,11 @@ func main() {
 	workloads = slices.DeleteFunc(workloads, func(w workload) bool { return !strings.Contains(w.String()+",", *only) })
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := measure(ctx, os.Stdout, *rounds, *length); err != nil {
+	run := measure
+	if *loss {
+		run = measureLoss
+	}
+	if err := run(ctx, os.Stdout, *rounds, *length); err != nil {
 		fmt.Fprintln(os.Stderr, "speed:", err)
 		os.Exit(1)
 	}
@@ -108,22 +113,13 @@ func newBed() (_ *bed, err error) {
 			err = errors.Join(err, b.close())
 		}
 	}()
-	if b.dir, err = os.MkdirTemp("/dev/shm", "aoe-speed-"); err != nil {
+	if err = b.build(); err != nil {
 		return nil, err
-	}
-	b.binary = filepath.Join(b.dir, "aoe")
-	build := exec.Command("go", "build", "-o", b.binary, "./cmd/aoe")
-	build.Stderr = os.Stderr
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("building aoe (run this at the top of the repository): %w", err)
 	}
 	if b.echo, err = veth.New(veth.Config{MTU: mtu}); err != nil {
 		return nil, err
 	}
-	if b.ours, err = b.serve("ours.img", func(image, eth string) []string {
-		return []string{b.binary, "serve", "-i", eth, diskAddr, image}
-	}); err != nil {
+	if err = b.serveOurs(); err != nil {
 		return nil, err
 	}
 	b.vblade, err = b.serve("vblade.img", func(image, eth string) []string {
@@ -133,6 +129,29 @@ func newBed() (_ *bed, err error) {
 		return nil, fmt.Errorf("%w (apt-get install vblade)", err)
 	}
 	return b, nil
+}
+
+// build makes the directory and the program.
+func (b *bed) build() (err error) {
+	if b.dir, err = os.MkdirTemp("/dev/shm", "aoe-speed-"); err != nil {
+		return err
+	}
+	b.binary = filepath.Join(b.dir, "aoe")
+	build := exec.Command("go", "build", "-o", b.binary, "./cmd/aoe")
+	build.Stderr = os.Stderr
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("building aoe (run this at the top of the repository): %w", err)
+	}
+	return nil
+}
+
+// serveOurs starts our target.
+func (b *bed) serveOurs() (err error) {
+	b.ours, err = b.serve("ours.img", func(image, eth string) []string {
+		return []string{b.binary, "serve", "-i", eth, diskAddr, image}
+	})
+	return err
 }
 
 // serve starts a target for a new image on a new cable, and waits until the

@@ -21,6 +21,8 @@ type Facts struct {
 	ProcessLocked bool // and so is everything else of the process
 	IOFlusher     bool // memory reclaim does not wait for our threads
 	Guard         bool // foreign frames are dropped before they cost memory
+	XDP           bool // frames are received by AF_XDP, copied by the kernel
+	Memalloc      bool // the kernel drops AoE that it received into its emergency memory
 	ZeroCopy      bool // AF_XDP with a queue of its own
 }
 
@@ -62,13 +64,16 @@ var tiers = [...]Tier{
 func Of(f Facts) Tier {
 	needs := [...][]string{
 		1: missing(
-			need{f.Ring, "a mapped receive ring (--link ring)"},
+			need{f.Ring, "a mapped receive ring (--link ring or xdp)"},
 			need{f.Filter == TagFilter, "a socket filter that knows the tags (CAP_BPF, or root)"},
 			need{f.ArenaLocked, "locked frame buffers (--lock)"},
 			need{f.ProcessLocked, "a locked process (--swap-safe, CAP_IPC_LOCK)"},
 			need{f.IOFlusher, "IO_FLUSHER (--swap-safe, CAP_SYS_RESOURCE)"},
 		),
-		2: missing(need{f.Guard, "the guard (--guard)"}),
+		2: missing(
+			need{f.Guard, "the guard (--guard)"},
+			need{f.XDP || !f.Memalloc, "AF_XDP (--link xdp): with the kernel's NBD client the kernel drops answers that it received into its emergency memory"},
+		),
 		3: missing(need{f.ZeroCopy, "AF_XDP with zero-copy, which this program does not have"}),
 	}
 	reached := 0
@@ -76,6 +81,10 @@ func Of(f Facts) Tier {
 		reached++
 	}
 	t := tiers[reached]
+	if f.XDP && reached == 2 {
+		t.Is += ", and AF_XDP: answers are copied into this process's memory before the kernel allocates any for them"
+		t.Not = "the kernel still allocates for each frame that it sends, and to refill the card's receive ring; what it cannot is sent again until it gets through"
+	}
 	if reached+1 < len(tiers) {
 		t.Missing = needs[reached+1]
 	}

@@ -7,12 +7,14 @@ import (
 	"aoe/frame/link"
 	"aoe/frame/link/raw"
 	"aoe/frame/link/ring"
+	"aoe/frame/link/xdp"
 )
 
 // The kinds of link there are, for command lines and configuration files.
 const (
 	Best = ""     // Ring on Linux, Raw elsewhere
 	Ring = "ring" // package ring
+	XDP  = "xdp"  // package xdp
 	Raw  = "raw"  // package raw
 )
 
@@ -21,7 +23,7 @@ func Kinds() []string {
 	if best() == Raw {
 		return []string{Raw}
 	}
-	return []string{Ring, Raw}
+	return []string{Ring, XDP, Raw}
 }
 
 func best() string {
@@ -36,18 +38,21 @@ type Config struct {
 	// Interface is its name, "eth0", in the network namespace of the calling
 	// thread.
 	Interface string
-	// Kind is Best, Ring or Raw.
+	// Kind is Best, Ring, XDP or Raw.
 	Kind string
-	// Frames is how many slots the receive ring of a Ring has at least; see
-	// [ring.Config].
+	// Frames is how many slots the receive ring of a Ring has at least, and how
+	// many frames an XDP has room for; see [ring.Config] and [xdp.Config].
 	Frames int
 	// FilterFD is the eBPF socket filter of a Ring, if it is positive; see
 	// [ring.Config].
 	FilterFD int
+	// Steer makes another's program steer frames into the sockets of an XDP; see
+	// [xdp.Config].
+	Steer xdp.Steerer
 }
 
-// With opens the interface as cfg says. What only a Ring has is not looked at
-// for another kind.
+// With opens the interface as cfg says. What only one kind has is not looked at
+// for another.
 func With(cfg Config) (link.Link, error) {
 	if cfg.Kind == Best {
 		cfg.Kind = best()
@@ -56,6 +61,12 @@ func With(cfg Config) (link.Link, error) {
 	switch cfg.Kind {
 	case Ring:
 		l, err := ring.Open(ring.Config{Interface: cfg.Interface, Frames: cfg.Frames, FilterFD: cfg.FilterFD})
+		if err != nil {
+			return nil, err
+		}
+		return l, nil
+	case XDP:
+		l, err := xdp.Open(xdp.Config{Interface: cfg.Interface, Frames: cfg.Frames, Steer: cfg.Steer})
 		if err != nil {
 			return nil, err
 		}

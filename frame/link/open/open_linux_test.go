@@ -16,6 +16,7 @@ func TestEveryKindOpensWhatItSays(t *testing.T) {
 	for kind, want := range map[string]string{
 		open.Best: "*ring.Link",
 		open.Ring: "*ring.Link",
+		open.XDP:  "*xdp.Link",
 		open.Raw:  "*raw.Link",
 	} {
 		var l link.Link
@@ -29,7 +30,7 @@ func TestEveryKindOpensWhatItSays(t *testing.T) {
 		}
 		l.Close()
 	}
-	if got := fmt.Sprint(open.Kinds()); got != "[ring raw]" {
+	if got := fmt.Sprint(open.Kinds()); got != "[ring xdp raw]" {
 		t.Errorf("kinds %v", got)
 	}
 }
@@ -45,7 +46,7 @@ func TestFailuresSayWhatThereIs(t *testing.T) {
 			t.Errorf("kind %s: %v, %v; want an error that names eth0", kind, l, err)
 		}
 	}
-	if l, err := open.As("carrier-pigeon", "eth0"); l != nil || err == nil || !strings.Contains(err.Error(), "[ring raw]") {
+	if l, err := open.As("carrier-pigeon", "eth0"); l != nil || err == nil || !strings.Contains(err.Error(), "[ring xdp raw]") {
 		t.Errorf("an unknown kind: %v, %v", l, err)
 	}
 }

@@ -32,7 +32,7 @@
 // # Waiting
 //
 // Recv first looks into the ring, which takes no system call, and only when it
-// is empty waits in ppoll(2), whose timeout is in nanoseconds (in practice 50 us
+// is empty waits in epoll_wait(2), with a timerfd(2) for its end (in practice 50 us
 // and a wake-up late). Wake is a system call only while Recv sleeps.
 //
 // # Measured

@@ -1,65 +1,50 @@
 package ring
 
 import (
-	"fmt"
-	"time"
 	"unsafe"
 
 	"aoe/frame/link"
+	"aoe/frame/link/internal/nic"
+	"aoe/frame/link/internal/port"
 
 	"golang.org/x/sys/unix"
 )
 
-// A queue is a Link with the socket's own queue in place of the ring, read by
+// A queue is a receiver with the socket's own queue in place of the ring, read by
 // recvmmsg(2): what the ring is measured against. The rest is the ring's.
-type queue struct {
-	*Link
-	fd int
-}
+type queue struct{ *receiver }
 
 func openQueue(ifname string) (link.Link, error) {
-	l, err := Open(Config{Interface: ifname})
-	if err != nil {
-		return nil, err
-	}
-	if err := l.rx.unmap(); err != nil {
-		return nil, err
-	}
-	if err := unix.SetsockoptInt(l.rx.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20); err != nil {
-		return nil, err
-	}
-	return &queue{l, l.rx.fd}, nil
+	return port.Open(port.Config{Package: "queue", Interface: ifname, Receive: func(info nic.Info) (port.Receiver, error) {
+		r, err := openReceiver(Config{Frames: 1}, info.Index, info.MTU)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.unmap(); err != nil {
+			return nil, err
+		}
+		if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20); err != nil {
+			return nil, err
+		}
+		return queue{r}, nil
+	}})
 }
 
-// Recv implements link.Link.
-func (q *queue) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
-	q.recvMu.Lock()
-	defer q.recvMu.Unlock()
-	for {
-		if q.closed.Load() {
-			return 0, q.errClosed()
-		}
-		n, errno := recvmmsg(q.fd, bufs)
-		if n > 0 {
-			q.count(n, 0)
-			return n, nil
-		}
-		if errno != unix.EAGAIN {
-			return 0, fmt.Errorf("recvmmsg: %w", errno)
-		}
-		if timeout > 0 {
-			if err := q.alarm.set(q.alarm.now() + timeout); err != nil {
-				return 0, err
-			}
-		}
-		if err := ppoll(&q.waiting); err != nil {
-			return 0, err
-		}
-		if q.waiting[3].Revents != 0 {
-			q.alarm.rang()
-			return 0, nil
-		}
+// Drain takes a system call, unlike what the interface says.
+func (q queue) Drain(bufs [][]byte) (d port.Drained) {
+	if n, errno := recvmmsg(q.fd, bufs); errno == 0 {
+		d.Frames = n
 	}
+	return d
+}
+
+// maxBatch is how many frames one recvmmsg(2) takes here.
+const maxBatch = 64
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
 }
 
 func recvmmsg(fd int, bufs [][]byte) (int, unix.Errno) {

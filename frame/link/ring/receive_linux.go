@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -8,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"aoe/frame"
+	"aoe/frame/link/internal/nic"
+	"aoe/frame/link/internal/port"
 )
 
 // A receiver is a packet socket with its ring. It belongs to Recv.
@@ -18,22 +21,14 @@ type receiver struct {
 	head int // the slot that the kernel fills next
 }
 
-// needs adds to a lack of permission what to do about it.
-func needs(err error) error {
-	if err == unix.EPERM || err == unix.EACCES {
-		return fmt.Errorf("needs CAP_NET_RAW: run as root, or setcap cap_net_raw+ep aoe: %w", err)
-	}
-	return err
-}
-
 // openReceiver makes a socket whose ring fits the MTU, and binds it last.
-func openReceiver(cfg Config, index, mtu int) (r receiver, err error) {
+func openReceiver(cfg Config, index, mtu int) (r *receiver, err error) {
 	// Protocol 0 receives nothing until bind(2) sets another.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return receiver{fd: -1}, fmt.Errorf("ring: packet socket: %w", needs(err))
+		return nil, fmt.Errorf("packet socket: %w", port.Needs(err))
 	}
-	r = receiver{fd: fd}
+	r = &receiver{fd: fd}
 	if err = r.prepare(cfg); err == nil {
 		err = r.makeRing(geometryFor(max(mtu, cfg.MinMTU), cfg.Frames))
 	}
@@ -41,24 +36,23 @@ func openReceiver(cfg Config, index, mtu int) (r receiver, err error) {
 		err = r.bind(index)
 	}
 	if err != nil {
-		r.close()
-		return receiver{fd: -1}, err
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
 func (r *receiver) prepare(cfg Config) error {
 	if err := attachFilter(r.fd, cfg); err != nil {
-		return fmt.Errorf("ring: socket filter: %w", err)
+		return fmt.Errorf("socket filter: %w", err)
 	}
 	if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
-		return fmt.Errorf("ring: TPACKET_V2: %w", err)
+		return fmt.Errorf("TPACKET_V2: %w", err)
 	}
 	// Before Linux 4.20 there was no such option. It is belt and braces: only
 	// sockets of ETH_P_ALL hear what their own host sends.
 	err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
 	if err != nil && err != unix.ENOPROTOOPT {
-		return fmt.Errorf("ring: PACKET_IGNORE_OUTGOING: %w", err)
+		return fmt.Errorf("PACKET_IGNORE_OUTGOING: %w", err)
 	}
 	return nil
 }
@@ -69,7 +63,7 @@ func (r *receiver) prepare(cfg Config) error {
 // a mapping, except that RLIMIT_MEMLOCK can make it fail).
 func (r *receiver) makeRing(geo geometry) error {
 	if geo.bytes() > maxBytes {
-		return fmt.Errorf("ring: %d slots of %d bytes take %d bytes: at most %d: %w", geo.slots(), geo.slotSize, geo.bytes(), maxBytes, unix.ENOMEM)
+		return fmt.Errorf("%d slots of %d bytes take %d bytes: at most %d: %w", geo.slots(), geo.slotSize, geo.bytes(), maxBytes, unix.ENOMEM)
 	}
 	req := unix.TpacketReq{
 		Block_size: uint32(geo.blockSize),
@@ -78,11 +72,11 @@ func (r *receiver) makeRing(geo geometry) error {
 		Frame_nr:   uint32(geo.slots()),
 	}
 	if err := unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
-		return fmt.Errorf("ring: receive ring of %d slots, %d bytes: %w", geo.slots(), geo.bytes(), err)
+		return fmt.Errorf("receive ring of %d slots, %d bytes: %w", geo.slots(), geo.bytes(), err)
 	}
 	mem, err := unix.Mmap(r.fd, 0, geo.bytes(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 	if err != nil {
-		return fmt.Errorf("ring: mapping the receive ring: %w", err)
+		return fmt.Errorf("mapping the receive ring: %w", err)
 	}
 	r.mem, r.geo, r.head = mem, geo, 0
 	return nil
@@ -92,12 +86,12 @@ func (r *receiver) makeRing(geo geometry) error {
 // until makeRing frames go to the socket's queue, which makeRing empties.
 func (r *receiver) unmap() error {
 	if err := unix.Munmap(r.mem); err != nil {
-		return fmt.Errorf("ring: unmapping the receive ring: %w", err)
+		return fmt.Errorf("unmapping the receive ring: %w", err)
 	}
 	r.mem = nil
 	// "Setting tp_block_nr to zero frees the ring", which has to be unmapped.
 	if err := unix.SetsockoptTpacketReq(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{}); err != nil {
-		return fmt.Errorf("ring: taking the receive ring off: %w", err)
+		return fmt.Errorf("taking the receive ring off: %w", err)
 	}
 	return nil
 }
@@ -140,7 +134,7 @@ func sockFilter(program []bpf.RawInstruction) []unix.SockFilter {
 func (r *receiver) bind(index int) error {
 	err := unix.Bind(r.fd, &unix.SockaddrLinklayer{Protocol: networkOrder(uint16(frame.EtherType)), Ifindex: index})
 	if err != nil && err != unix.ENETDOWN { // down is a state, not a failure
-		return fmt.Errorf("ring: bind to interface %d: %w", index, needs(err))
+		return fmt.Errorf("bind to interface %d: %w", index, port.Needs(err))
 	}
 	return nil
 }
@@ -152,7 +146,8 @@ func networkOrder(v uint16) uint16 {
 	return nativeUint16(b)
 }
 
-func (r *receiver) close() error {
+// Close implements port.Receiver.
+func (r *receiver) Close() error {
 	var err error
 	if r.mem != nil {
 		err = unix.Munmap(r.mem)
@@ -165,6 +160,63 @@ func (r *receiver) close() error {
 		r.fd = -1
 	}
 	return err
+}
+
+// FDs implements port.Receiver.
+func (r *receiver) FDs() []int { return []int{r.fd} }
+
+// Drain implements port.Receiver.
+func (r *receiver) Drain(bufs [][]byte) (d port.Drained) {
+	for d.Frames < len(bufs) && r.mem != nil { // nil: growing it has failed
+		size, verdict := r.next(bufs[d.Frames])
+		switch verdict {
+		case slotEmpty:
+			return d
+		case slotTruncated:
+			d.Truncated++
+		case slotForeign:
+			d.Foreign++
+		case slotFrame:
+			bufs[d.Frames] = bufs[d.Frames][:size]
+			d.Bytes += size
+			d.Frames++
+		}
+	}
+	return d
+}
+
+// Heed implements port.Receiver. ENETDOWN is left as a pending error when the
+// interface goes down; reading it is what makes poll wait again (H19).
+func (r *receiver) Heed(int) error {
+	if _, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil {
+		return fmt.Errorf("SO_ERROR: %w", err)
+	}
+	return nil
+}
+
+// Follow implements port.Receiver.
+func (r *receiver) Follow(info nic.Info, replaced bool) error {
+	if replaced {
+		if err := r.bind(info.Index); err != nil {
+			return err
+		}
+	}
+	if info.MTU > r.geo.mtu() {
+		return r.grow(info.MTU)
+	}
+	return nil
+}
+
+// MTU implements port.Receiver: the slots are made to fit.
+func (r *receiver) MTU(interfaces int) int { return interfaces }
+
+// Drops implements port.Receiver. The kernel's count is reset by reading it.
+func (r *receiver) Drops() uint64 {
+	drops, err := kernelDrops(r.fd)
+	if err != nil {
+		return 0
+	}
+	return uint64(drops)
 }
 
 // What next found in a slot.

@@ -16,49 +16,6 @@ func headerAt(mem []byte, off int) *unix.Tpacket2Hdr {
 
 func nativeUint16(b [2]byte) uint16 { return binary.NativeEndian.Uint16(b[:]) }
 
-// mmsghdr is struct mmsghdr of sendmmsg(2). The compiler pads it as C's does.
-type mmsghdr struct {
-	hdr unix.Msghdr
-	len uint32
-}
-
-// sendmmsg hands up to maxBatch frames to the socket and returns how many it
-// took. The error is that of the frame behind them: "If an error occurs after
-// at least one message has been sent, the call succeeds, and returns the number
-// of messages sent" (sendmmsg(2)), so an error comes with a count of zero.
-func sendmmsg(fd int, frames [][]byte) (int, unix.Errno) {
-	var hdrs [maxBatch]mmsghdr
-	var iovs [maxBatch]unix.Iovec
-	n := min(len(frames), maxBatch)
-	for i, f := range frames[:n] {
-		iovs[i].Base = unsafe.SliceData(f)
-		iovs[i].SetLen(len(f))
-		hdrs[i].hdr.Iov = &iovs[i]
-		hdrs[i].hdr.SetIovlen(1)
-	}
-	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd),
-		uintptr(unsafe.Pointer(&hdrs)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(sent), 0
-}
-
-// ppoll waits, without a timeout: see alarm. A signal, which the Go runtime sends
-// to its own threads, does not end the wait.
-func ppoll(fds *[4]unix.PollFd) error {
-	for {
-		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fds)), uintptr(len(fds)), 0, 0, 0, 0)
-		switch errno {
-		case 0:
-			return nil
-		case unix.EINTR:
-		default:
-			return errno
-		}
-	}
-}
-
 // kernelDrops is tp_drops of PACKET_STATISTICS, which reading resets to zero.
 // The same call of x/sys allocates its result.
 func kernelDrops(fd int) (uint32, error) {

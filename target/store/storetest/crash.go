@@ -1,53 +1,139 @@
 package storetest
 
 import (
+	"errors"
 	"math/rand/v2"
 	"sync"
 
 	"aoe/target/store"
 )
 
+// ErrPower is what every call gets from the one in which the power fails on.
+var ErrPower = errors.New("storetest: the power has failed")
+
 // A Crash is a disk in memory with a write cache: what was written and not
-// synced may be lost. It never answers without waiting, as a real disk.
+// synced may be lost, sector by sector. It never answers without waiting, as a
+// real disk.
 type Crash struct {
 	mu     sync.Mutex
-	now    []byte
-	stable []byte
-	dirty  map[int64]bool // sectors that differ, or may
+	now    []byte   // what a read sees
+	stable []byte   // what was synced
+	cache  []cached // what was written since, in order
+	size   int64
+
+	rng   *rand.Rand // of the failure
+	left  int        // calls until the power fails; negative: it does not
+	dead  bool
+	down  chan struct{}
+	syncs int
 }
 
-// NewCrash makes one of size bytes.
+// A cached is one sector of a write that was not synced.
+type cached struct {
+	at   int64
+	data [store.SectorSize]byte
+}
+
+// NewCrash makes one of size bytes, rounded down to whole sectors.
 func NewCrash(size int64) *Crash {
 	size -= size % store.SectorSize
-	return &Crash{now: make([]byte, size), stable: make([]byte, size), dirty: map[int64]bool{}}
+	return &Crash{now: make([]byte, size), stable: make([]byte, size), size: size, left: -1, down: make(chan struct{})}
 }
 
-// Crash is the power failing: it returns what a restart finds, which is all
-// that was synced and, sector by sector, as rng decides, some of what was not.
-// The store itself goes on, so that whoever still uses it does no harm.
-func (c *Crash) Crash(rng *rand.Rand) *Crash {
+// FailAfter lets the power fail in the middle of the call after that many more:
+// a write leaves some of its sectors in the cache, a sync has made some of the
+// cache stable, as the seed decides. Nothing is done ever after, until Restart.
+func (c *Crash) FailAfter(seed uint64, calls int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	after := NewCrash(int64(len(c.now)))
+	c.rng, c.left = rand.New(rand.NewPCG(seed, 0)), calls
+}
+
+// Down is closed when the power has failed.
+func (c *Crash) Down() <-chan struct{} { return c.down }
+
+// Syncs is how many syncs have returned nil.
+func (c *Crash) Syncs() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.syncs
+}
+
+// Restart is the power coming back, having failed now at the latest: it returns
+// what is found then, which is all that was synced and, as rng decides for each
+// sector of each write, some of what was not. The old store is of no more use.
+func (c *Crash) Restart(rng *rand.Rand) *Crash {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failLocked()
+	c.keepLocked(rng)
+	after := NewCrash(c.size)
 	copy(after.stable, c.stable)
-	for at := int64(0); at < int64(len(c.now)); at += store.SectorSize {
-		if c.dirty[at] && rng.IntN(2) == 0 {
-			copy(after.stable[at:at+store.SectorSize], c.now[at:])
-		}
-	}
-	copy(after.now, after.stable)
+	copy(after.now, c.stable)
 	return after
 }
 
-func (c *Crash) outside(off, n int64) bool {
-	return off < 0 || n < 0 || off > int64(len(c.now)) || n > int64(len(c.now))-off
+// keepLocked makes some of the cache stable.
+func (c *Crash) keepLocked(rng *rand.Rand) {
+	for i := range c.cache {
+		if rng.IntN(2) == 0 {
+			copy(c.stable[c.cache[i].at:], c.cache[i].data[:])
+		}
+	}
 }
 
-// touch marks the sectors of a range as not synced.
-func (c *Crash) touch(off, n int64) {
-	for at := off - off%store.SectorSize; at < off+n; at += store.SectorSize {
-		c.dirty[at] = true
+func (c *Crash) failLocked() {
+	if !c.dead {
+		c.dead = true
+		close(c.down)
 	}
+}
+
+// enterLocked counts a call, and reports whether the power fails in it.
+func (c *Crash) enterLocked() (fails bool, err error) {
+	switch {
+	case c.dead:
+		return false, ErrPower
+	case c.left == 0:
+		c.failLocked()
+		return true, nil
+	case c.left > 0:
+		c.left--
+	}
+	return false, nil
+}
+
+func (c *Crash) outside(off, n int64) bool {
+	return off < 0 || n < 0 || off > c.size || n > c.size-off
+}
+
+// putLocked puts the sectors from off to end, which are as they should be in
+// now, into the cache; only some if the power fails.
+func (c *Crash) putLocked(off, end int64, fails bool) {
+	for at := off - off%store.SectorSize; at < end; at += store.SectorSize {
+		if !fails || c.rng.IntN(2) == 0 {
+			c.cache = append(c.cache, cached{at, [store.SectorSize]byte(c.now[at:])})
+		}
+	}
+}
+
+// change carries out a write or trim of n bytes at off.
+func (c *Crash) change(off, n int64, do func(at []byte)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.outside(off, n) {
+		return store.ErrRange
+	}
+	fails, err := c.enterLocked()
+	if err != nil {
+		return err
+	}
+	do(c.now[off : off+n])
+	c.putLocked(off, off+n, fails)
+	if fails {
+		return ErrPower
+	}
+	return nil
 }
 
 // ReadAt implements store.Store.
@@ -57,49 +143,54 @@ func (c *Crash) ReadAt(p []byte, off int64) (int, error) {
 	if c.outside(off, int64(len(p))) {
 		return 0, store.ErrRange
 	}
+	if fails, err := c.enterLocked(); fails || err != nil {
+		return 0, ErrPower
+	}
 	return copy(p, c.now[off:]), nil
 }
 
 // WriteAt implements store.Store.
 func (c *Crash) WriteAt(p []byte, off int64) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.outside(off, int64(len(p))) {
-		return 0, store.ErrRange
+	if err := c.change(off, int64(len(p)), func(at []byte) { copy(at, p) }); err != nil {
+		return 0, err
 	}
-	c.touch(off, int64(len(p)))
-	return copy(c.now[off:], p), nil
+	return len(p), nil
+}
+
+// Trim implements store.Store.
+func (c *Crash) Trim(off, n int64) error {
+	return c.change(off, n, func(at []byte) { clear(at) })
 }
 
 // Sync implements store.Store.
 func (c *Crash) Sync() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for at := range c.dirty {
-		copy(c.stable[at:at+store.SectorSize], c.now[at:])
+	fails, err := c.enterLocked()
+	switch {
+	case err != nil:
+		return err
+	case fails:
+		c.keepLocked(c.rng)
+		return ErrPower
 	}
-	clear(c.dirty)
-	return nil
-}
-
-// Trim implements store.Store.
-func (c *Crash) Trim(off, n int64) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.outside(off, n) {
-		return store.ErrRange
+	for i := range c.cache {
+		copy(c.stable[c.cache[i].at:], c.cache[i].data[:])
 	}
-	c.touch(off, n)
-	clear(c.now[off : off+n])
+	c.cache = c.cache[:0]
+	c.syncs++
 	return nil
 }
 
 // Size implements store.Store.
-func (c *Crash) Size() (int64, error) { return int64(len(c.now)), nil }
+func (c *Crash) Size() (int64, error) { return c.size, nil }
 
 // Info implements store.Store.
 func (c *Crash) Info() store.Info {
-	return store.Info{Name: "crash", Identity: "crash", PhysicalBlock: store.SectorSize, Trim: true}
+	return store.Info{
+		Name: "crash", Identity: "crash", PhysicalBlock: store.SectorSize,
+		Trim: true, TrimZeroes: true, Direct: true,
+	}
 }
 
 // Close implements store.Store.

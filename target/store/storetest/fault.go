@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"aoe/target/store"
 )
@@ -45,6 +46,11 @@ type FaultConfig struct {
 	// Prompt is the probability that a call which may not wait is answered;
 	// otherwise it gets ErrWouldBlock. Zero always waits, one never.
 	Prompt float64
+	// Latency, if set, draws how long a call takes before it is carried out.
+	Latency func(Call, *rand.Rand) time.Duration
+	// Sleep is how time passes for Latency. Nil means time.Sleep, which takes
+	// no time in a bubble of testing/synctest.
+	Sleep func(time.Duration)
 	// Err is the error of a failure; nil means ErrInjected.
 	Err error
 	// Hook, if set, sees each call before it is carried out, on the caller's
@@ -67,6 +73,9 @@ type Fault struct {
 func NewFault(s store.Store, cfg FaultConfig) *Fault {
 	if cfg.Err == nil {
 		cfg.Err = ErrInjected
+	}
+	if cfg.Sleep == nil {
+		cfg.Sleep = time.Sleep
 	}
 	return &Fault{Store: s, cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0))}
 }
@@ -101,6 +110,12 @@ func (f *Fault) before(c Call) (int64, error) {
 		if err := f.cfg.Hook(c); err != nil {
 			return -1, err
 		}
+	}
+	if f.cfg.Latency != nil && !c.Now {
+		f.mu.Lock()
+		d := f.cfg.Latency(c, f.rng)
+		f.mu.Unlock()
+		f.cfg.Sleep(d)
 	}
 	return f.chance(c)
 }

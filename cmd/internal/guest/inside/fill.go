@@ -107,17 +107,7 @@ func (f *filler) write(page int) error {
 }
 
 func (f *filler) verify(page int) error {
-	g := f.generations[page]
-	p := newPattern(f.seed, page, g)
-	i := p.verify(f.pages[page])
-	if i < 0 {
-		return nil
-	}
-	got := f.pages[page][i]
-	return &WrongPage{
-		Page: page, Word: i, Generation: g, Got: got, Want: p.word(i),
-		LooksLikeBefore: g > 1 && got == newPattern(f.seed, page, g-1).word(i),
-	}
+	return wrongPage(f.pages[page], f.seed, page, f.generations[page])
 }
 
 func (f *filler) random() uint64 {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -13,6 +14,9 @@ var errLinuxOnly = fmt.Errorf("inside: runs on Linux only: %w", errors.ErrUnsupp
 
 // Run fails: see errLinuxOnly.
 func (c Fill) Run() error { return errLinuxOnly }
+
+// Run fails: see errLinuxOnly.
+func (c Check) Run(io.Writer) error { return errLinuxOnly }
 
 // Watch fails: see errLinuxOnly.
 func Watch(context.Context, time.Duration) error { return errLinuxOnly }

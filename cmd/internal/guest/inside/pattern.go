@@ -40,3 +40,16 @@ func (p pattern) verify(page *[pageWords]uint64) int {
 	}
 	return -1
 }
+
+// wrongPage is a *WrongPage if the page is not what was written to it last.
+func wrongPage(b *[pageWords]uint64, seed uint64, page int, generation uint8) error {
+	p := newPattern(seed, page, generation)
+	i := p.verify(b)
+	if i < 0 {
+		return nil
+	}
+	return &WrongPage{
+		Page: page, Word: i, Generation: generation, Got: b[i], Want: p.word(i),
+		LooksLikeBefore: generation > 1 && b[i] == newPattern(seed, page, generation-1).word(i),
+	}
+}

@@ -1,0 +1,324 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"aoe/frame"
+	"aoe/frame/link/veth"
+)
+
+// takeoverPatience is how long a disk may take to go on after its target was
+// killed. Ceph lets go of a dead client after half a minute.
+const takeoverPatience = 3 * time.Minute
+
+// A pair of targets serves one NBD export under one address with one serial, on
+// two hosts. One of them has the MAC that the initiator talks to.
+type targetPair struct {
+	bed   *bed
+	hosts [2]*veth.Host
+	macs  [2]frame.MAC // as they are now
+	procs [2][]*proc   // the target last
+	start func(t *testing.T, i int) (uri string, servers []*proc)
+}
+
+func newTargetPair(t *testing.T, start func(t *testing.T, b *bed, i int) (string, []*proc)) *targetPair {
+	t.Helper()
+	needRoot(t)
+	needProgram(t, "ip", "iproute2")
+	bridge, err := veth.NewBridge(veth.Config{MTU: 9000}, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := bridge.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h := bridge.Hosts
+	b := &bed{initiator: h[0], target: h[1], dir: t.TempDir()}
+	t.Setenv("AOE_RUN_DIR", b.runDir())
+	p := &targetPair{
+		bed: b, hosts: [2]*veth.Host{h[1], h[2]}, macs: [2]frame.MAC{h[1].MAC, h[2].MAC},
+		start: func(t *testing.T, i int) (string, []*proc) { return start(t, b, i) },
+	}
+	p.serve(t, 0)
+	p.serve(t, 1)
+	return p
+}
+
+// serve starts the i-th host's target, and what is behind it.
+func (p *targetPair) serve(t *testing.T, i int) {
+	t.Helper()
+	uri, servers := p.start(t, i)
+	server := start(t, p.hosts[i], binary, "serve", "-v", "-i", p.hosts[i].Interface, "--serial", "shared-1", "e1.1", uri)
+	server.waitFor(t, `serial shared-1`)
+	p.procs[i] = append(servers, server)
+}
+
+// active is the host that the initiator talks to.
+func (p *targetPair) active(t *testing.T) int {
+	t.Helper()
+	out := mustRun(t, p.bed.initiator, binary, "stat", "-v")
+	for i, mac := range p.macs {
+		if strings.Contains(out, mac.String()) {
+			return i
+		}
+	}
+	t.Fatalf("aoe stat names neither %v:\n%s", p.macs, out)
+	return 0
+}
+
+// fail ends the i-th host at once, and gives its MAC to the other.
+func (p *targetPair) fail(t *testing.T, i int) {
+	t.Helper()
+	for _, proc := range p.procs[i] {
+		proc.kill(t)
+	}
+	p.takeOver(t, i)
+}
+
+// stick stops the i-th host in the middle of what it does, and gives its MAC to
+// the other.
+func (p *targetPair) stick(t *testing.T, i int) {
+	t.Helper()
+	p.signal(t, i, syscall.SIGSTOP)
+	p.takeOver(t, i)
+}
+
+// signal sends s to all of the i-th host.
+func (p *targetPair) signal(t *testing.T, i int, s syscall.Signal) {
+	t.Helper()
+	for _, proc := range p.procs[i] {
+		if err := proc.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// takeOver cuts the i-th host off and gives its MAC to the other.
+func (p *targetPair) takeOver(t *testing.T, i int) {
+	t.Helper()
+	if err := p.hosts[i].SetUp(false); err != nil {
+		t.Fatal(err)
+	}
+	p.macs[0], p.macs[1] = p.macs[1], p.macs[0]
+	for _, k := range []int{i, 1 - i} {
+		mustRun(t, p.hosts[k], "ip", "link", "set", "dev", p.hosts[k].Interface, "address", p.macs[k].String())
+	}
+}
+
+// repair brings the i-th host back, with the MAC that nobody talks to.
+func (p *targetPair) repair(t *testing.T, i int) {
+	t.Helper()
+	if err := p.hosts[i].SetUp(true); err != nil {
+		t.Fatal(err)
+	}
+	p.serve(t, i)
+}
+
+// writers are several writers at once, in parts of the device of their own.
+type writers struct {
+	all   []*writer
+	stops []func()
+	done  atomic.Int64
+}
+
+func newWriters(t *testing.T, device string, n int) *writers {
+	t.Helper()
+	l := &writers{}
+	for i := range n {
+		w := newWriter(t, device, uint64(i+1))
+		w.first, w.blocks = int64(i)*w.blocks/int64(n), w.blocks/int64(n)
+		l.all = append(l.all, w)
+	}
+	return l
+}
+
+// start has them write until stop.
+func (l *writers) start(t *testing.T) {
+	for _, w := range l.all {
+		quit, done := make(chan struct{}), make(chan struct{})
+		l.stops = append(l.stops, func() { close(quit); <-done })
+		go func() { // ends when stop is called
+			defer close(done)
+			for {
+				select {
+				case <-quit:
+					return
+				default:
+				}
+				if err := w.writeOne(); err != nil {
+					t.Error(err)
+					<-quit
+					return
+				}
+				l.done.Add(1)
+			}
+		}()
+	}
+}
+
+func (l *writers) stop() {
+	for _, stop := range l.stops {
+		stop()
+	}
+	l.stops = nil
+}
+
+// verify looks for what was acknowledged, and lets go of the device.
+func (l *writers) verify(t *testing.T, device string) {
+	t.Helper()
+	for _, w := range l.all {
+		w.verify(t, device)
+		w.close(t)
+	}
+}
+
+// progress waits for n more acknowledged writes.
+func (l *writers) progress(t *testing.T, n int64, what string) {
+	t.Helper()
+	began, from := time.Now(), l.done.Load()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	ctx := within(t, takeoverPatience)
+	for l.done.Load() < from+n {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: %d of %d writes acknowledged in %v", what, l.done.Load()-from, n, takeoverPatience)
+		}
+	}
+	t.Logf("%s: %d writes acknowledged in %v", what, n, time.Since(began).Round(time.Millisecond))
+}
+
+// failOver kills the host that is talked to, several times, under load, and
+// looks for what was acknowledged.
+func failOver(t *testing.T, p *targetPair, rounds int) {
+	t.Helper()
+	daemon, device := p.bed.attach(t)
+	l := newWriters(t, device, 4)
+	l.start(t)
+	l.progress(t, 100, "before")
+	for range rounds {
+		i := p.active(t)
+		p.fail(t, i)
+		l.progress(t, 100, fmt.Sprintf("host %d killed", i+1))
+		if now := p.active(t); now == i {
+			t.Fatal("the initiator talks to the host that was killed")
+		}
+		p.repair(t, i)
+		l.progress(t, 100, fmt.Sprintf("host %d back", i+1))
+	}
+	l.stop()
+	l.verify(t, device)
+	daemon.stop(t)
+	t.Logf("%d writes acknowledged, all found", l.done.Load())
+}
+
+// nbdServer starts an NBD server and waits until it listens.
+func nbdServer(t *testing.T, socket, name string, args ...string) *proc {
+	t.Helper()
+	os.Remove(socket) // of one that was killed
+	p := startHere(t, name, args...)
+	waitFile(t, p, socket)
+	return p
+}
+
+// waitFile waits until p has made the file.
+func waitFile(t *testing.T, p *proc, path string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		select {
+		case <-p.done:
+			t.Fatalf("%v has ended: %v\n%s", p.cmd.Args, p.err, p.output())
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v has not made %s:\n%s", p.cmd.Args, path, p.output())
+		}
+	}
+}
+
+// TestTwoTargetsOfOneNBDServer: two targets on two hosts serve one export under
+// one address with one serial. One is killed under load, the other takes over
+// its MAC, and nothing that was acknowledged is lost.
+func TestTwoTargetsOfOneNBDServer(t *testing.T) {
+	needRoot(t)
+	for _, program := range []string{"nbdkit", "qemu-nbd"} {
+		t.Run(program, func(t *testing.T) {
+			needProgram(t, program, map[string]string{"nbdkit": "nbdkit", "qemu-nbd": "qemu-utils"}[program])
+			dir := t.TempDir()
+			socket, image := filepath.Join(dir, "nbd"), filepath.Join(dir, "disk.img")
+			if err := os.WriteFile(image, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(image, 16<<20); err != nil {
+				t.Fatal(err)
+			}
+			args := []string{"--foreground", "--unix", socket, "file", image}
+			if program == "qemu-nbd" {
+				args = []string{"--persistent", "--shared=0", "--format=raw", "--socket", socket, image}
+			}
+			nbdServer(t, socket, program, args...)
+			p := newTargetPair(t, func(*testing.T, *bed, int) (string, []*proc) { return "nbd+unix:///?socket=" + socket, nil })
+			failOver(t, p, choose(6, 2))
+		})
+	}
+}
+
+// cephPair is a pair of targets with a Ceph image, and a qemu-nbd on each host
+// that dies with it: .ci/ceph sets the cluster up and runs these tests.
+func cephPair(t *testing.T) *targetPair {
+	t.Helper()
+	image := os.Getenv("AOE_CEPH_IMAGE") // as qemu names it: rbd:pool/image:conf=file
+	if image == "" {
+		t.Skip("needs a Ceph cluster: .ci/ceph starts one and runs this")
+	}
+	dir := t.TempDir()
+	return newTargetPair(t, func(t *testing.T, _ *bed, i int) (string, []*proc) {
+		socket := filepath.Join(dir, fmt.Sprintf("nbd%d", i+1))
+		server := nbdServer(t, socket, "qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--cache=none", "--socket", socket, image)
+		return "nbd+unix:///?socket=" + socket, []*proc{server}
+	})
+}
+
+// TestTwoTargetsOfOneCephImage: killed under load, as with one NBD server.
+func TestTwoTargetsOfOneCephImage(t *testing.T) {
+	failOver(t, cephPair(t), choose(4, 2))
+}
+
+// TestStuckTargetOfACephImage: a host does not die but stops in the middle of
+// writes, and goes on when the other has taken over and written the same
+// sectors. What it still had in hand must not undo that (H1): Ceph has it locked
+// out.
+func TestStuckTargetOfACephImage(t *testing.T) {
+	p := cephPair(t)
+	daemon, device := p.bed.attach(t)
+	l := newWriters(t, device, 4)
+	for _, w := range l.all {
+		w.blocks = 32 // few, so that all are written again and again
+	}
+	l.start(t)
+	l.progress(t, 100, "before")
+	i := p.active(t)
+	p.stick(t, i)
+	l.progress(t, 400, fmt.Sprintf("host %d stopped", i+1))
+	l.stop()
+	p.signal(t, i, syscall.SIGCONT)
+	server := p.procs[i][len(p.procs[i])-1]
+	refused := server.waitLongFor(t, takeoverPatience, `the store failed.*writes=([1-9][0-9]*)`)
+	l.verify(t, device)
+	daemon.stop(t)
+	t.Logf("%d writes acknowledged, all found; %s writes of host %d that came late were refused", l.done.Load(), refused, i+1)
+}

@@ -1,0 +1,71 @@
+package machine
+
+import (
+	"aoe/frame"
+
+	"github.com/mdlayher/aoe"
+)
+
+var (
+	ourMAC   = frame.MAC{2, 0, 0, 0, 0, 1}
+	diskMAC  = frame.MAC{2, 0, 0, 0, 0, 2}
+	diskAddr = frame.Addr{Shelf: 1, Slot: 1}
+)
+
+// A disk answers every request at once. It takes what the engine sends and
+// nothing else: a target as it should be, of the smallest size.
+type disk struct {
+	data    []byte
+	buffers int
+}
+
+func (d *disk) identify() frame.Identify {
+	return frame.Identify{
+		Serial: "machine", Model: "machine", Sectors: uint64(len(d.data) / frame.SectorSize),
+		WriteCache: true, Flush: true, FlushExt: true,
+	}
+}
+
+// answer is the reply to a request, in memory of its own, or nil.
+func (d *disk) answer(request []byte) []byte {
+	h, arg, err := frame.Parse(request)
+	if err != nil || h.IsResponse() || !h.Addr.Covers(diskAddr) {
+		return nil
+	}
+	b := append([]byte(nil), request...)
+	frame.Reply(b, diskMAC, diskAddr)
+	switch h.Command {
+	case aoe.CommandQueryConfigInformation:
+		c := frame.Config{BufferCount: uint16(d.buffers), Firmware: 1, SectorCount: 8}
+		return frame.Pad(c.Append(b[:frame.HeaderLen]))
+	case aoe.CommandIssueATACommand:
+		return d.ata(b, arg)
+	}
+	return nil
+}
+
+func (d *disk) ata(b, arg []byte) []byte {
+	a, data, err := frame.ParseATA(arg)
+	if err != nil {
+		return nil
+	}
+	if a.Op == frame.OpIdentify {
+		frame.PutResult(b, frame.StatusDRDY, 0, 0)
+		return d.identify().Append(b[:frame.ATADataOffset])
+	}
+	first, n := a.Address(), uint64(a.Count)
+	if n == 0 || (first+n)*frame.SectorSize > uint64(len(d.data)) || !a.Op.IsRead() && !a.Op.IsWrite() {
+		frame.PutResult(b, frame.StatusDRDY|frame.StatusErr, frame.ErrorABRT, a.Count)
+		return frame.Pad(b)
+	}
+	sectors := d.data[first*frame.SectorSize:][:n*frame.SectorSize]
+	frame.PutResult(b, frame.StatusDRDY, 0, 0)
+	if a.Op.IsRead() {
+		return append(b[:frame.ATADataOffset], sectors...)
+	}
+	if data, err = frame.Data(data, int(n)); err != nil {
+		return nil
+	}
+	copy(sectors, data)
+	return frame.Pad(b[:frame.ATADataOffset])
+}

@@ -1,0 +1,14 @@
+// Package machine is a small machine whose memory is full of pages that belong on
+// a disk on the network, simulated on a virtual clock: the pages, the network, the
+// flood and the kernel's share of memory are simulated, the protocol engine and the
+// memory reserve are the real ones.
+//
+// One seed is one run, bit for bit: pages, requests, reserve, losses, delays, flood
+// and faults of ordinary allocation are all drawn from it. A run has a safety phase
+// with faults, and then a liveness phase in which the network loses nothing and
+// nothing new becomes dirty, but the flood goes on. If the machine has not written
+// everything in bounded time it counts as dead; if the disk does not hold what was
+// acknowledged, as wrong.
+//
+// Everything belongs to one goroutine.
+package machine

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package sancheck
+
+// pciID is known on Linux only.
+func pciID(string) string { return "" }

@@ -1,0 +1,33 @@
+package xdp
+
+import (
+	"aoe/frame/link"
+	"aoe/frame/link/internal/nic"
+	"aoe/frame/link/internal/port"
+)
+
+// A Link is one interface of Linux, opened with Open.
+type Link struct {
+	*port.Link
+	rx *receiver
+}
+
+var _ link.Link = (*Link)(nil)
+
+// Open opens the interface. It needs CAP_NET_RAW, and CAP_BPF and CAP_NET_ADMIN
+// for a program of its own. The interface may be down.
+func Open(cfg Config) (*Link, error) {
+	var rx *receiver
+	p, err := port.Open(port.Config{Package: "xdp", Interface: cfg.Interface, Receive: func(info nic.Info) (port.Receiver, error) {
+		r, err := openReceiver(cfg, info)
+		if err != nil {
+			return nil, err // not a nil pointer in an interface
+		}
+		rx = r
+		return r, nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return &Link{p, rx}, nil
+}
