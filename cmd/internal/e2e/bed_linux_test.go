@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"aoe/frame/link/veth"
 )
 
@@ -92,9 +94,49 @@ func newBed(t *testing.T, mtu int) *bed {
 			t.Error(err)
 		}
 	})
-	b := &bed{initiator: pair.A, target: pair.B, pair: pair, dir: t.TempDir()}
-	t.Setenv("AOE_RUN_DIR", filepath.Join(b.dir, "run"))
+	b := &bed{initiator: pair.A, target: pair.B, pair: pair, dir: memoryDir(t)}
+	t.Setenv("AOE_RUN_DIR", b.runDir())
 	return b
+}
+
+// memoryDir makes a directory of the test in memory where the system has such a
+// place: a disk that others write to can hold up an fsync for a minute.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "aoe-e2e-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		unmountBelow(t, dir)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// unmountBelow takes away what a failed test has left mounted in dir: a FUSE
+// file system whose daemon was killed refuses even to be looked at.
+func unmountBelow(t *testing.T, dir string) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for line := range strings.Lines(string(mounts)) {
+		at := strings.Fields(line)[1]
+		if !strings.HasPrefix(at, dir+"/") {
+			continue
+		}
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+			t.Errorf("%s is left mounted: %v", at, err)
+		}
+		if !t.Failed() {
+			t.Errorf("%s was left mounted", at)
+		}
+	}
 }
 
 // runDir is the run directory of the bed's processes, so that no other attached

@@ -29,7 +29,7 @@ func TestNBDServerOfAnotherHost(t *testing.T) {
 		}
 	})
 	h := bridge.Hosts
-	b := &bed{initiator: h[0], target: h[1], dir: t.TempDir()}
+	b := &bed{initiator: h[0], target: h[1], dir: memoryDir(t)}
 	t.Setenv("AOE_RUN_DIR", b.runDir())
 	for i, host := range h {
 		mustRun(t, host, "ip", "address", "add", fmt.Sprintf("192.0.2.%d/24", i+1), "dev", host.Interface)

@@ -14,7 +14,7 @@ import (
 func TestAoetoolsFindOurTarget(t *testing.T) {
 	needProgram(t, "aoeping", "aoetools")
 	b := newBed(t, 9000)
-	server := b.serve(t, b.image(t, 64<<20))
+	server := b.serve(t, b.image(t, 64<<20), "--wire-edits", "any")
 	eth := b.initiator.Interface
 
 	t.Run("aoeping", func(t *testing.T) {

@@ -100,9 +100,25 @@ func TestTraceAgreesWithTshark(t *testing.T) {
 	}
 	t.Logf("%d frames, %d times the same", len(lines), compared)
 
+	// Both began and ended at moments of their own, and dumpcap does not write
+	// what it had not read when it was told to end.
 	again, _ := traced(t, live)
-	if d := len(again) - len(events); d < -20 || d > 20 { // begun and ended a little later or earlier
-		t.Errorf("%d frames were traced live, %d captured", len(again), len(events))
+	type frame struct {
+		tag    uint32
+		answer bool
+	}
+	seen := map[frame]bool{}
+	for _, e := range again {
+		seen[frame{e.Tag, e.Answer}] = true
+	}
+	missed := 0
+	for _, e := range events {
+		if !seen[frame{e.Tag, e.Answer}] {
+			missed++
+		}
+	}
+	if missed > 20 {
+		t.Errorf("of %d captured frames, %d are not in the live trace of %d", len(events), missed, len(again))
 	}
 	if n, err := exec.Command("tshark", "-r", live, "-Y", "!aoe || _ws.malformed").Output(); err != nil || len(n) > 0 {
 		t.Errorf("tshark of what was written: %v\n%s", err, n)
@@ -131,15 +147,15 @@ func TestTraceFindsWhatWasLost(t *testing.T) {
 	}
 	tracing.stop(t)
 	_, sum := traced(t, file)
-	again := uint64(0)
+	again, longest := uint64(0), time.Duration(0)
 	for _, k := range sum.Kinds {
-		again += k.Again
-		if k.Name == "WRITE SECTORS EXT" && (k.Unanswered > 0 || k.Answered != k.Requests || k.Max < 300*time.Millisecond) {
+		again, longest = again+k.Again, max(longest, k.Max)
+		if k.Name == "WRITE SECTORS EXT" && (k.Unanswered > 0 || k.Answered != k.Requests) {
 			t.Errorf("%+v", k)
 		}
 	}
-	if again == 0 {
-		t.Errorf("nothing was sent again: %+v", sum)
+	if again == 0 || longest < 300*time.Millisecond {
+		t.Errorf("nothing was sent again, or nothing waited for the target: %+v", sum)
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
