@@ -3,7 +3,9 @@ package frame
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/bits"
+	"strconv"
 )
 
 // IdentifyLen is the size of IDENTIFY DEVICE data in bytes: 256 words of 16
@@ -45,6 +47,32 @@ type Identify struct {
 	// zero means 512, and what is no such power is rounded down to one. Parsed,
 	// it is never zero.
 	PhysicalSectorSize int
+	// Instance tells one running target from another, words 129-136; zero if
+	// the target does not tell.
+	Instance Instance
+}
+
+// An Instance is a random number that a target takes when it starts, and shows on
+// all of its ports and disks. Ports that show the same one belong to one target,
+// which knows the order of what they receive; of others nobody does (H1). Zero
+// is no instance.
+type Instance uint64
+
+// String is i in hexadecimal.
+func (i Instance) String() string { return fmt.Sprintf("%016x", uint64(i)) }
+
+// MarshalText implements encoding.TextMarshaler: in JSON, a number of 64 bits
+// would lose some.
+func (i Instance) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (i *Instance) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseUint(string(b), 16, 64)
+	if err != nil {
+		return fmt.Errorf("frame: %q is not the instance of a target: want 16 hexadecimal digits", b)
+	}
+	*i = Instance(n)
+	return nil
 }
 
 // Words of IDENTIFY data, and the bits in them that are used here.
@@ -70,6 +98,8 @@ const (
 	wordLBA48         = 100
 	wordTrimBlocks    = 105
 	wordSectorSize    = 106
+	wordMark          = 129 // 129-159 are vendor specific: 129-132 hold instanceMark,
+	wordInstance      = 133 // and 133-136 the instance, the least significant word first
 	wordTrim          = 169
 	wordIntegrity     = 255
 
@@ -87,6 +117,10 @@ const (
 	// signature in the low byte of word 255: the high byte is a checksum.
 	signature = 0xa5
 )
+
+// instanceMark tells that an instance follows, and not what another vendor puts
+// there. In words 129 to 132, the first character in a low byte.
+const instanceMark = "AoEinst1"
 
 // Append encodes id behind b: IdentifyLen bytes. Words that are not mentioned
 // here are zero, which means "not supported" or "not reported" in all of them.
@@ -108,6 +142,10 @@ func (id Identify) Append(b []byte) []byte {
 	putText(d[2*wordModel:][:ModelLen], id.Model)
 	id.putSize(d)
 	id.putFeatures(d)
+	if id.Instance != 0 {
+		copy(d[2*wordMark:], instanceMark)
+		binary.LittleEndian.PutUint64(d[2*wordInstance:], uint64(id.Instance))
+	}
 
 	// The checksum makes the sum of all 512 bytes zero (ATA8-ACS, word 255).
 	d[2*wordIntegrity] = signature
@@ -176,6 +214,7 @@ func ParseIdentify(d []byte) (Identify, error) {
 		WriteCache:         word(d, wordEnabled1)&bitWriteCache != 0,
 		Trim:               word(d, wordTrim)&1 != 0,
 		PhysicalSectorSize: SectorSize,
+		Instance:           ReadInstance(d),
 	}
 	id.TrimZeroes = id.Trim && word(d, wordAdditional)&bitsTrimZeroes == bitsTrimZeroes
 	if set2 := word(d, wordSupported2); set2&bitsValidMask == bitsValid {
@@ -190,6 +229,15 @@ func ParseIdentify(d []byte) (Identify, error) {
 		id.PhysicalSectorSize = SectorSize << (w & 15)
 	}
 	return id, nil
+}
+
+// ReadInstance reads the instance out of IDENTIFY data, IdentifyLen bytes; zero if
+// there is none.
+func ReadInstance(d []byte) Instance {
+	if string(d[2*wordMark:][:len(instanceMark)]) != instanceMark {
+		return 0
+	}
+	return Instance(binary.LittleEndian.Uint64(d[2*wordInstance:]))
 }
 
 func put(d []byte, w int, v uint16) { binary.LittleEndian.PutUint16(d[2*w:], v) }

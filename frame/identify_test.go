@@ -15,7 +15,8 @@ func TestIdentifyRoundTrip(t *testing.T) {
 		want func(*Identify) // what is different in what comes out
 	}{
 		{"nothing", plain, nil},
-		{"everything", Identify{"S/N 1", "V1.0", "a disk", 1 << 30, false, true, true, true, true, true, 4096}, nil},
+		{"everything", Identify{"S/N 1", "V1.0", "a disk", 1 << 30, false, true, true, true, true, true, 4096, 1 << 63}, nil},
+		{"an instance", Identify{Instance: 0x0123_4567_89ab_cdef, PhysicalSectorSize: 512}, nil},
 		{"trim that leaves anything", Identify{Sectors: 1000, Trim: true, PhysicalSectorSize: 512}, nil},
 		{"zeros after no trim", Identify{Sectors: 1000, TrimZeroes: true, PhysicalSectorSize: 512},
 			func(id *Identify) { id.TrimZeroes = false }},
@@ -70,7 +71,8 @@ func TestIdentifyRoundTrip(t *testing.T) {
 // TestIdentifyWords: what stands in the words, by their numbers in ATA8-ACS and
 // ACS-2, for the initiators that read them.
 func TestIdentifyWords(t *testing.T) {
-	full := Identify{Sectors: 0x0000_1234_5678_9abc, WriteCache: true, Flush: true, FlushExt: true, Trim: true, TrimZeroes: true, PhysicalSectorSize: 4096}
+	full := Identify{Sectors: 0x0000_1234_5678_9abc, WriteCache: true, Flush: true, FlushExt: true, Trim: true, TrimZeroes: true, PhysicalSectorSize: 4096,
+		Instance: 0x0123_4567_89ab_cdef}
 	bare := Identify{Sectors: 0x100, LBA28: true}
 	for _, row := range []struct {
 		name       string
@@ -100,6 +102,15 @@ func TestIdentifyWords(t *testing.T) {
 		{"48-bit size, high", 103, 0, 0},
 		{"blocks of TRIM ranges", 105, 1, 0},
 		{"eight logical sectors in a physical one", 106, 0x6003, 0x4000},
+		{"vendor specific: an instance follows, Ao", 129, 'A' | 'o'<<8, 0},
+		{"vendor specific: Ei", 130, 'E' | 'i'<<8, 0},
+		{"vendor specific: ns", 131, 'n' | 's'<<8, 0},
+		{"vendor specific: t1", 132, 't' | '1'<<8, 0},
+		{"vendor specific: instance, low", 133, 0xcdef, 0},
+		{"vendor specific: instance", 134, 0x89ab, 0},
+		{"vendor specific: instance", 135, 0x4567, 0},
+		{"vendor specific: instance, high", 136, 0x0123, 0},
+		{"vendor specific: nothing", 137, 0, 0},
 		{"TRIM", 169, 1, 0},
 	} {
 		if got := word(full.Append(nil), row.word); got != row.full {
@@ -173,5 +184,38 @@ func TestIdentifyWithoutSize48(t *testing.T) {
 	binary.LittleEndian.PutUint64(d[200:], 0)
 	if id, err := ParseIdentify(d); err != nil || id.Sectors != 1000 || id.LBA28 {
 		t.Errorf("got %+v, %v", id, err)
+	}
+}
+
+// TestIdentifyInstance: what another vendor puts into the same words is no
+// instance, and an instance survives as text.
+func TestIdentifyInstance(t *testing.T) {
+	good := Identify{Instance: 7}.Append(nil)
+	good[510] = 0 // no checksum
+	for i := range 8 {
+		d := []byte(string(good))
+		d[2*129+i] ^= 1
+		if id, err := ParseIdentify(d); err != nil || id.Instance != 0 {
+			t.Errorf("byte %d of the mark is wrong: instance %v, %v", i, id.Instance, err)
+		}
+	}
+	junk := Identify{}.Append(nil)
+	junk[510] = 0
+	for i := 2 * 129; i < 2*160; i++ {
+		junk[i] = 0xff
+	}
+	if id, err := ParseIdentify(junk); err != nil || id.Instance != 0 {
+		t.Errorf("junk: instance %v, %v", id.Instance, err)
+	}
+	text, err := Instance(0xabc).MarshalText()
+	if err != nil || string(text) != "0000000000000abc" {
+		t.Errorf("as text %q, %v", text, err)
+	}
+	var back Instance
+	if err := back.UnmarshalText(text); err != nil || back != 0xabc {
+		t.Errorf("from text %v, %v", back, err)
+	}
+	if err := back.UnmarshalText([]byte("disk")); err == nil {
+		t.Error("a word is an instance")
 	}
 }

@@ -55,7 +55,7 @@ func TestH21FramesAreUsedWhole(t *testing.T) {
 func TestIdentify(t *testing.T) {
 	d := disk(e11, 1000)
 	d.Model, d.Serial = "A disk for tests", "42"
-	r := serve(t, target.Config{}, 1, d, target.Disk{
+	r := serve(t, target.Config{Instance: 0xabcdef}, 1, d, target.Disk{
 		Addr: e12, Store: store.Memory(1 << 20), Mode: target.ModeFlush,
 	})
 	id, err := frame.ParseIdentify(wantOK(t, r.ask(r.ata(e11, frame.OpIdentify, 0, 1, nil))))
@@ -65,6 +65,7 @@ func TestIdentify(t *testing.T) {
 	want := frame.Identify{
 		Serial: "42", Model: "A disk for tests", Firmware: "1", Sectors: 1000,
 		Flush: true, FlushExt: true, Trim: true, TrimZeroes: true, PhysicalSectorSize: 4096,
+		Instance: 0xabcdef,
 	}
 	if id != want {
 		t.Errorf("IDENTIFY says\n%+v, want\n%+v", id, want)
@@ -98,6 +99,24 @@ func TestH15PaddedIdentify(t *testing.T) {
 	r.taps[1].in <- f
 	if got := r.answer(r.taps[1], f); !bytes.Equal(got[frame.ATADataOffset:], plain[frame.ATADataOffset:]) {
 		t.Error("the other link identifies another disk")
+	}
+}
+
+// TestH1InstanceIsTheServers: every disk shows the same one, on every link
+// (TestH15PaddedIdentify), and another server, of the same disk too, another.
+func TestH1InstanceIsTheServers(t *testing.T) {
+	instance := func(r *rig, a frame.Addr) frame.Instance {
+		id, err := frame.ParseIdentify(wantOK(t, r.ask(r.ata(a, frame.OpIdentify, 0, 1, nil))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id.Instance
+	}
+	one := serve(t, target.Config{}, 1, disk(e11, 1000), disk(e12, 1000))
+	other := serve(t, target.Config{}, 1, disk(e11, 1000))
+	a, b, c := instance(one, e11), instance(one, e12), instance(other, e11)
+	if a == 0 || a != b || c == 0 || c == a {
+		t.Errorf("one server shows %v and %v, another %v", a, b, c)
 	}
 }
 

@@ -3,6 +3,7 @@ package target
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"aoe/frame"
@@ -70,6 +71,11 @@ type Config struct {
 	// WireEdits is who may edit config strings, masks and reserve lists over
 	// the wire. Zero is EditsListed.
 	WireEdits WireEdits
+	// Instance is what IDENTIFY tells of this server, on every link and disk:
+	// initiators use ports that show different ones not together, because
+	// neither server would know of what the other was asked (H1). Zero takes a
+	// random one.
+	Instance frame.Instance
 	// Keeper keeps config strings, masks and reserve lists through a restart.
 	// Nil keeps them in memory only.
 	Keeper Keeper
@@ -112,6 +118,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.WireEdits > EditsAny {
 		return c, fmt.Errorf("target: WireEdits: there is no %s", c.WireEdits)
+	}
+	for c.Instance == 0 {
+		c.Instance = frame.Instance(rand.Uint64())
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -22,6 +22,7 @@ type disk struct {
 	readOnly bool
 	serial   string
 	model    string
+	instance frame.Instance
 	buffers  int // that it advertises
 	keeper   Keeper
 
@@ -84,7 +85,7 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 	reserved := 2 * buffers
 	d := &disk{
 		addr: c.Addr, store: c.Store, info: c.Store.Info(), mode: c.Mode,
-		serial: c.Serial, model: c.Model,
+		serial: c.Serial, model: c.Model, instance: cfg.Instance,
 		buffers:  buffers,
 		keeper:   cfg.Keeper,
 		lanes:    lanes{make(chan *request, reserved), make(chan *request, reserved), make(chan struct{}, 1)},
@@ -169,6 +170,7 @@ func (d *disk) resizeLocked(sectors uint64, trim bool) {
 		Trim:               trim,
 		TrimZeroes:         trim && d.store.Info().TrimZeroes,
 		PhysicalSectorSize: d.info.PhysicalBlock,
+		Instance:           d.instance,
 	}.Append(d.identify[:0])
 }
 

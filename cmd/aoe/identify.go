@@ -116,6 +116,9 @@ func (c identifyConfig) identify(ctx context.Context, d *seek.Disk, w io.Writer)
 	t.Row("trim", map[bool]string{true: "reads as zeros", false: "what it leaves is undefined"}[id.TrimZeroes])
 	t.Row("target", fmt.Sprintf("%s on %s, %d buffers, %d sectors in a frame, firmware %s",
 		d.MAC, d.Interface, d.BufferCount, d.MaxSectors, "0x"+strconv.FormatUint(uint64(d.Firmware), 16)))
+	if id.Instance != 0 {
+		t.Row("instance", id.Instance.String())
+	}
 	t.Row("config", fmt.Sprintf("%q", d.ConfigString))
 	return t.Print(w)
 }
