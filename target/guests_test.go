@@ -57,9 +57,23 @@ func readPeer(t *testing.T, file string) (asked, answered [][]byte) {
 	return asked, answered
 }
 
+// forgetInstance takes out of an answer to IDENTIFY what was not told yet when the
+// guests asked, words 129 to 136, and its part in the checksum.
+func forgetInstance(t *testing.T, answer []byte) {
+	t.Helper()
+	_, d := peerATA(answer)
+	if frame.ReadInstance(d) == 0 {
+		t.Errorf("no instance in %s", frame.Describe(answer))
+	}
+	for i := 2 * 129; i < 2*137; i++ {
+		d[frame.IdentifyLen-1] += d[i]
+		d[i] = 0
+	}
+}
+
 // TestGuestsAreAnswered: what Linux's driver and iPXE asked of aoe serve in a
-// virtual machine is answered as it was then, byte for byte, when they were content
-// with it. What they read is put where they read it, and nowhere else; what they
+// virtual machine is answered as it was then, byte for byte, but for the instance,
+// when they were content with it. What they read is put where they read it, and nowhere else; what they
 // wrote is there.
 func TestGuestsAreAnswered(t *testing.T) {
 	for file, mtu := range map[string]int{"linux.txt": 9000, "ipxe.txt": 1500} {
@@ -84,7 +98,11 @@ func TestGuestsAreAnswered(t *testing.T) {
 				}
 				want := answered[i]
 				copy(want[6:12], macTarget[:])
-				if got := r.ask(f); !bytes.Equal(got, want) {
+				got := r.ask(f)
+				if a, _ := peerATA(f); a.Op == frame.OpIdentify {
+					forgetInstance(t, got)
+				}
+				if !bytes.Equal(got, want) {
 					t.Errorf("%s\nis answered with\n%s\nand not with\n%s\n got %x\nwant %x",
 						frame.Describe(f), frame.Describe(got), frame.Describe(want), got, want)
 				}
