@@ -15,8 +15,9 @@ import (
 
 // A manager is what systemd is to a service: a socket that it tells things.
 type manager struct {
-	t    *testing.T
-	conn *net.UnixConn
+	t        *testing.T
+	messages chan string   // what it is told, those of the watchdog apart
+	watchdog chan struct{} // holds one when the watchdog was heard
 }
 
 // newManager sets NOTIFY_SOCKET for the processes of the test.
@@ -31,39 +32,63 @@ func newManager(t *testing.T) *manager {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m := &manager{t, make(chan string, 64), make(chan struct{}, 1)}
+	done := make(chan struct{})
+	go m.listen(conn, done)
 	t.Cleanup(func() {
 		conn.Close()
+		<-done
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Setenv("NOTIFY_SOCKET", path)
-	return &manager{t, conn}
+	return m
 }
 
-// told is the next message, of which the first words must be want; those of the
-// watchdog apart.
-func (m *manager) told(want ...string) string {
-	m.t.Helper()
+// listen reads until conn is closed. As systemd it never stops reading: the
+// kernel lets ten messages wait, then those who send them.
+func (m *manager) listen(conn *net.UnixConn, done chan<- struct{}) {
+	defer close(done)
 	b := make([]byte, 4096)
-	if err := m.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		m.t.Fatal(err)
-	}
 	for {
-		n, err := m.conn.Read(b)
+		n, err := conn.Read(b)
 		if err != nil {
-			m.t.Fatalf("systemd is not told %q: %v", want, err)
+			return // closed
 		}
-		got := string(b[:n])
-		if strings.HasPrefix(got, "WATCHDOG=1\n") && want[0] != "WATCHDOG=1" {
+		if got := string(b[:n]); !strings.HasPrefix(got, "WATCHDOG=1\n") {
+			m.messages <- got
 			continue
 		}
+		select {
+		case m.watchdog <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// told waits for the next message, which must hold the lines that begin so.
+func (m *manager) told(want ...string) {
+	m.t.Helper()
+	select {
+	case got := <-m.messages:
 		for _, w := range want {
 			if !strings.Contains("\n"+got, "\n"+w) {
 				m.t.Fatalf("systemd is told %q, want %q", got, want)
 			}
 		}
-		return got
+	case <-time.After(patience):
+		m.t.Fatalf("systemd is not told %q", want)
+	}
+}
+
+// hears waits for the watchdog.
+func (m *manager) hears() {
+	m.t.Helper()
+	select {
+	case <-m.watchdog:
+	case <-time.After(patience):
+		m.t.Fatal("the watchdog is not heard")
 	}
 }
 
@@ -113,7 +138,7 @@ func TestTargetFollowsItsFile(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "200000")
 	p := start(t, b.target, binary, "serve", "--config", file, "--name", "lab", "-v")
 	m.told("READY=1", "STATUS=serving 1 disks on 1 interfaces")
-	m.told("WATCHDOG=1")
+	m.hears()
 	b.waitAnswers(t)
 	queries := servedNow(t, b)["e1.1"].Queries
 	if queries == 0 {
