@@ -301,7 +301,7 @@ func run(t *testing.T, host *veth.Host, name string, args ...string) (string, er
 	p := start(t, host, name, args...)
 	select {
 	case <-p.done:
-	case <-time.After(choose(5*time.Minute, 2*time.Minute)):
+	case <-time.After(choose(20*time.Minute, 2*time.Minute)):
 		p.kill(t)
 		t.Fatalf("%s %s took too long:\n%s", name, strings.Join(args, " "), p.output())
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,12 +37,23 @@ func (b *bed) random(t *testing.T, name string, n int64) string {
 }
 
 // TestCopyThroughOutages: image to disk with the target killed and the cable
-// out, disk to disk of vblade, and back to an image: all the same.
+// out, disk to disk of vblade, and back to an image: all the same. Of another
+// size with
+//
+//	AOE_LONG=1 AOE_COPY_SIZE=8589934592 go test -run TestCopyThroughOutages -v -timeout 1h ./cmd/internal/e2e
 func TestCopyThroughOutages(t *testing.T) {
 	b := newBed(t, 9000)
 	host, eth := b.initiator, b.initiator.Interface
-	image := b.random(t, "source.img", choose[int64](1<<30, 256<<20))
-	disk := b.image(t, choose[int64](1<<30, 256<<20))
+	size := choose[int64](1<<30, 256<<20)
+	if text := os.Getenv("AOE_COPY_SIZE"); text != "" { // too much for memory
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatal("AOE_COPY_SIZE is a number of bytes: ", err)
+		}
+		size, b.dir = n, t.TempDir()
+	}
+	image := b.random(t, "source.img", size)
+	disk := b.image(t, size)
 	server := b.serve(t, disk)
 	args := []string{"copy", "-i", eth, "--chunk", "64K", "--depth", "4", "--verify", image, "e1.1"}
 	copying := start(t, host, binary, args...)
@@ -58,7 +70,7 @@ func TestCopyThroughOutages(t *testing.T) {
 	setLink(t, b.target, true)
 	select {
 	case <-copying.done:
-	case <-time.After(choose(9*time.Minute, 2*time.Minute)):
+	case <-time.After(choose(20*time.Minute, 2*time.Minute)):
 		t.Fatal("the copy does not end")
 	}
 	if copying.err != nil || !strings.Contains(copying.output(), "verified") {
