@@ -20,8 +20,9 @@ type Config struct {
 	// Others are more ports to the same disk, for more paths to it: what is sent
 	// is spread over all paths that work, by how long they take, and one that
 	// does not answer is left out until it does. Each target's port that
-	// shows the disk behind one of ours is a path. What is said of Link holds
-	// for each.
+	// shows the disk behind one of ours is a path. Ports of
+	// another target that has the same disk are not used, but see Failover.
+	// What is said of Link holds for each.
 	Others []Port
 
 	// Addr is the disk's; no wildcard.
@@ -70,6 +71,15 @@ type Config struct {
 	// when it answers again, the disk is up again. Zero means 180 s, negative
 	// for ever: right for a disk that is swapped to.
 	DeadTime time.Duration
+
+	// Failover permits another target that has the same disk to be used when
+	// the first has been silent for so long, and says how long. Without it
+	// only one target is used, unless the other takes over its MAC: two do not
+	// know of each other's requests, and a write that the first still has in
+	// hand, being slow rather than dead, would undo newer ones (H1). Set it
+	// only where the first is dead for sure by then, or locked out of the
+	// storage. Zero means never; negative is refused.
+	Failover time.Duration
 
 	// RTOMin is the least retransmission timeout. Zero means 1 ms; negative is
 	// refused. Others are in [engine.Config].
@@ -212,6 +222,7 @@ func (c Config) engineConfig() engine.Config {
 		Window:    c.Window,
 		RTOMin:    c.RTOMin,
 		DeadTime:  c.DeadTime,
+		Failover:  c.Failover,
 		FrameLife: c.FrameLife,
 		Overtake:  c.Overtake,
 		Probe:     c.Probe,

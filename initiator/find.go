@@ -17,6 +17,7 @@ type finder struct {
 	target   Target         // the first that has shown the disk
 	identify frame.Identify // what it said
 	data     []byte         // in its own words
+	instance frame.Instance // of the target that said it last
 	payload  int            // sectors in a frame that get through on every path
 	paths    []engine.Path
 	// generations are those of the ports' states before anything was asked:
@@ -83,7 +84,7 @@ func (f *finder) everywhere(ctx context.Context) error {
 }
 
 // behind looks for the disk behind port i, and adds a path for each port of a
-// target that shows it.
+// target that shows it. Of several targets the first is used; the frames suit all.
 func (f *finder) behind(ctx context.Context, i int) error {
 	p := f.cfg.ports()[i]
 	a := newAsker(p.Link)
@@ -103,7 +104,7 @@ func (f *finder) behind(ctx context.Context, i int) error {
 		return err
 	}
 	for _, t := range targets {
-		payload, err := a.provePayload(ctx, f.cfg, t, id.Serial)
+		payload, instance, err := a.provePayload(ctx, f.cfg, t, id.Serial)
 		if err != nil {
 			if len(targets) > 1 && errors.Is(err, ErrNoAnswer) && ctx.Err() == nil {
 				continue // another of its ports may do
@@ -111,11 +112,11 @@ func (f *finder) behind(ctx context.Context, i int) error {
 			return err
 		}
 		if f.data == nil {
-			f.target, f.identify, f.data, f.payload = t, id, data, payload
+			f.target, f.identify, f.data, f.payload, f.instance = t, id, data, payload, instance
 		}
 		f.payload = min(f.payload, payload)
 		if len(f.paths) < engine.MaxPaths {
-			f.paths = append(f.paths, engine.Path{Port: i, Local: p.Link.State().MAC, Remote: t.MAC, Proven: true})
+			f.paths = append(f.paths, engine.Path{Port: i, Local: p.Link.State().MAC, Remote: t.MAC, Proven: instance == f.instance})
 		}
 	}
 	if f.data == nil {

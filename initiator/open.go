@@ -107,25 +107,26 @@ const proofTries = 6
 
 // provePayload finds how many sectors really get through to the target in a
 // frame, by an IDENTIFY padded to that length, from the most that the port and
-// the target allow down (H15): a switch in between may have a smaller MTU.
-func (a *asker) provePayload(ctx context.Context, cfg Config, t Target, serial string) (int, error) {
+// the target allow down (H15): a switch in between may have a smaller MTU. It
+// returns which target it was that answered, too.
+func (a *asker) provePayload(ctx context.Context, cfg Config, t Target, serial string) (int, frame.Instance, error) {
 	mtu := a.link.State().MTU
 	most := payloadSectors(min(frame.SectorsPerFrame(mtu), t.MaxSectors))
 	if most < 1 {
-		return 0, fmt.Errorf("initiator: %v: no sector fits a frame: MTU %d, target's most %d sectors", cfg.Addr, mtu, t.MaxSectors)
+		return 0, 0, fmt.Errorf("initiator: %v: no sector fits a frame: MTU %d, target's most %d sectors", cfg.Addr, mtu, t.MaxSectors)
 	}
 	for n := most; n >= 1; n = payloadSectors(n / 2) {
 		id, _, err := a.identify(ctx, t, frame.ATADataOffset+n*frame.SectorSize, proofTries)
 		switch {
 		case err == nil && id.Serial == serial:
-			return n, nil
+			return n, id.Instance, nil
 		case err == nil:
-			return 0, fmt.Errorf("initiator: %v: %w: serial number %q, and %q a moment ago", cfg.Addr, ErrReplaced, id.Serial, serial)
+			return 0, 0, fmt.Errorf("initiator: %v: %w: serial number %q, and %q a moment ago", cfg.Addr, ErrReplaced, id.Serial, serial)
 		case !errors.Is(err, ErrNoAnswer) || ctx.Err() != nil:
-			return 0, err
+			return 0, 0, err
 		}
 	}
-	return 0, fmt.Errorf("initiator: %v: %w to IDENTIFY in a frame of more than 60 bytes, though to shorter ones: look at the switch", cfg.Addr, ErrNoAnswer)
+	return 0, 0, fmt.Errorf("initiator: %v: %w to IDENTIFY in a frame of more than 60 bytes, though to shorter ones: look at the switch", cfg.Addr, ErrNoAnswer)
 }
 
 // newDisk makes everything, and starts the loop last.
@@ -142,6 +143,7 @@ func newDisk(cfg Config, f finder) (*Disk, error) {
 	ec := cfg.engineConfig()
 	ec.Paths, ec.Buffers = f.paths, f.target.BufferCount
 	ec.Identity = engine.ReadIdentity(f.data)
+	ec.Identity.Instance = f.instance
 	ec.FrameLen = frame.ATADataOffset + f.payload*frame.SectorSize
 	e, err := engine.New(ec)
 	if err != nil {

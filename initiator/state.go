@@ -1,6 +1,7 @@
 package initiator
 
 import (
+	"fmt"
 	"time"
 
 	"aoe/frame"
@@ -16,6 +17,7 @@ type Condition string
 const (
 	Up       Condition = "up"
 	Degraded Condition = "degraded" // works or tries to, with a reason to look at
+	Standby  Condition = "standby"  // of a path: to another target than the one in use
 	IsDown   Condition = "down"     // requests fail at once
 	Closed   Condition = "closed"
 )
@@ -73,8 +75,10 @@ type Stats struct {
 type PathStats struct {
 	Interface string    `json:"interface"`
 	Target    frame.MAC `json:"target"` // all zero: nobody has answered there yet
-	// Condition is Up, Degraded (used only where there is no better one) or
-	// IsDown: not used until it has shown the disk again.
+	// Instance is which target it was that showed the disk over it.
+	Instance frame.Instance `json:"instance"`
+	// Condition is Up, Degraded (used only where there is no better one),
+	// IsDown (not used until it has shown the disk again) or Standby.
 	Condition Condition  `json:"condition"`
 	Why       string     `json:"why,omitempty"`
 	Since     *time.Time `json:"since,omitempty"`
@@ -167,10 +171,12 @@ func (d *Disk) paths(s snapshot) (all []PathStats) {
 		p := &s.paths[i]
 		l := d.ports[p.Port].link
 		st := PathStats{
-			Interface: l.State().Name, Target: p.Remote, Condition: Up, InFlight: p.InFlight,
+			Interface: l.State().Name, Target: p.Remote, Instance: p.Instance, Condition: Up, InFlight: p.InFlight,
 			Read: p.Read, Write: p.Write, Network: p.Network, Link: l.Stats(),
 		}
 		switch {
+		case p.Standby:
+			st.Condition, st.Why = Standby, d.whyStandby()
 		case !p.Usable:
 			st.Condition, st.Why = IsDown, "the disk has to be identified over it"
 		case p.Suspect:
@@ -180,8 +186,11 @@ func (d *Disk) paths(s snapshot) (all []PathStats) {
 			if since, on := p.Trouble(g.trouble); on {
 				at := d.start.Add(since)
 				st.Why, st.Since = g.what, &at
-				if st.Condition == Up {
+				switch st.Condition {
+				case Up:
 					st.Condition = Degraded
+				case Standby:
+					st.Condition = IsDown
 				}
 				break
 			}
@@ -189,6 +198,14 @@ func (d *Disk) paths(s snapshot) (all []PathStats) {
 		all = append(all, st)
 	}
 	return all
+}
+
+// whyStandby is why paths to another target are not used.
+func (d *Disk) whyStandby() string {
+	if d.cfg.Failover > 0 {
+		return fmt.Sprintf("another target of the same disk: used when the first has been silent for %v", d.cfg.Failover)
+	}
+	return "another target of the same disk: not used as long as the first may be alive, see aoe attach --failover"
 }
 
 // State is how the disk is and why. It asks the loop, so it must not be called

@@ -41,6 +41,13 @@ type Config struct {
 	// for ever.
 	DeadTime time.Duration
 
+	// Failover, if not zero, is how long every path to the target must have
+	// been silent, or our ports down, until another target that has the same
+	// disk is used (see onInstance). Whoever sets it vouches for that the first
+	// is dead then: what it still does later can undo newer writes (H1). Less
+	// than FrameLife is FrameLife. 0: never.
+	Failover time.Duration
+
 	// FrameLife is the longest time that a frame sent can stay alive on its
 	// way before it reaches the target (H1). IEEE 802.1D recommends that
 	// bridges discard a frame after 1 s. 0: 1 s.
@@ -105,7 +112,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Window == 0 {
 		c.Window = 256
 	}
-	for _, v := range []time.Duration{c.RTOFirst, c.RTOMin, c.RTOMax, c.FlushRTO, c.Silence, c.FrameLife} {
+	for _, v := range []time.Duration{c.RTOFirst, c.RTOMin, c.RTOMax, c.FlushRTO, c.Silence, c.FrameLife, c.Failover} {
 		if v < 0 {
 			return c, fmt.Errorf("engine: %v is negative: only DeadTime, Overtake and Probe may be", v)
 		}

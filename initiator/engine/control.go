@@ -142,7 +142,9 @@ func (e *Engine) drainControl(now time.Duration, p *path) []byte {
 	}
 	e.table.stamp(now, c.slot, b, p)
 	p.onSent(now)
-	e.onSent(now)
+	if !p.standby {
+		e.onSent(now)
+	}
 	c.due = now + max(e.timeout(p, classNetwork, c.tries), leastControlTimeout)
 	if c.tries < 255 {
 		c.tries++

@@ -35,6 +35,11 @@ type Engine struct {
 	outbox  [MaxPaths][][]byte // by port: frames for it, while another is drained
 	remotes []frame.MAC        // see publishPaths
 
+	instance  frame.Instance // of the target in use, see onInstance
+	turned    time.Duration  // when it became so
+	allGone   bool           // no path of it is left,
+	goneSince time.Duration  // since then
+
 	sectors    uint64 // of the disk, as last told by it
 	maxSectors int    // in one frame, as last told by the target
 	counters   Counters
@@ -53,7 +58,7 @@ func New(cfg Config) (*Engine, error) {
 		window:  newWindow(max(cfg.Buffers, 1), cfg.Window),
 		fence:   newFence(cfg.Slots),
 		wakeAt:  Never,
-		sectors: cfg.Identity.Sectors,
+		sectors: cfg.Identity.Sectors, instance: cfg.Identity.Instance, turned: -1,
 	}
 	e.ready.byQueue, e.held.byQueue, e.finished.byQueue = true, true, true
 	for i := range e.paths {
@@ -185,7 +190,7 @@ func (e *Engine) outstanding() bool {
 		return true
 	}
 	for i := range e.paths {
-		if e.paths[i].control.slot != 0 {
+		if p := &e.paths[i]; p.control.slot != 0 && !p.standby {
 			return true
 		}
 	}

@@ -17,7 +17,8 @@ import "time"
 // whole life of a frame, and 120,000 without loss.
 //
 // Paths do not keep order among each other, so that the second helps only where
-// all copies that were not answered went over one path. docs/ORDER.md has the
+// all copies that were not answered went over one path, and to the same target.
+// docs/ORDER.md has the
 // whole reasoning.
 //
 // Reads pass: a late copy writes what its sectors hold already.
@@ -36,7 +37,7 @@ type fence struct {
 }
 
 const (
-	fenceMixed  = MaxPaths + iota // copies went over several paths: only time helps
+	fenceMixed  = MaxPaths + iota // copies went over several paths, or to several targets: only time helps
 	fencePassed                   // overtaken by an answered frame, or soon will have been
 	fenceLists
 )
@@ -78,8 +79,8 @@ func (e *Engine) enlistOpen(i int32) {
 	s := &e.table.slots[i]
 	s.deadline = s.lastUnanswered() + e.cfg.FrameLife
 	list, ok := s.heldUpBy()
-	if !ok {
-		list = fenceMixed
+	if !ok || s.first <= e.turned {
+		list = fenceMixed // also if one may have gone to another target over the same path
 	}
 	e.enlist(list, i)
 }
@@ -108,9 +109,10 @@ func (e *Engine) enlist(list uint8, i int32) {
 }
 
 // passFences: those whose last copy was sent over p before a frame that was
-// answered stand for Overtake from now on.
+// answered stand for Overtake from now on. While it has to be seen who is there,
+// it may be another who answers.
 func (e *Engine) passFences(now time.Duration, p *path) {
-	if e.cfg.Overtake < 0 {
+	if e.cfg.Overtake < 0 || !p.usable() {
 		return
 	}
 	l := &e.fence.lists[p.index]

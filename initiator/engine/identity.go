@@ -8,10 +8,11 @@ import (
 )
 
 // An Identity is what a disk is known by (H15): the bytes of its IDENTIFY data
-// that hold the serial number, and its size.
+// that hold the serial number, and its size; and which target it was that said so.
 type Identity struct {
-	Serial  [frame.SerialLen]byte
-	Sectors uint64
+	Serial   [frame.SerialLen]byte
+	Sectors  uint64
+	Instance frame.Instance // zero: the target does not tell
 }
 
 // Positions in IDENTIFY data, in bytes (ATA8-ACS, 7.12).
@@ -25,7 +26,7 @@ const (
 // ReadIdentity reads an Identity out of IDENTIFY data, without allocating:
 // that is also done while there is no memory.
 func ReadIdentity(data []byte) Identity {
-	var id Identity
+	id := Identity{Instance: frame.ReadInstance(data)}
 	copy(id.Serial[:], data[identifySerial:])
 	id.Sectors = uint64(binary.LittleEndian.Uint32(data[identifyLBA28:])) & (1<<28 - 1)
 	// Bits 15:14 are 01 when the word is valid, bit 10 is LBA48.
@@ -60,7 +61,9 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 	id := ReadIdentity(data)
 	e.setPathTrouble(now, p, Refusing, false)
 	e.setPathTrouble(now, p, Silent, false)
-	e.setTrouble(now, Dead, false)
+	if !p.standby {
+		e.setTrouble(now, Dead, false)
+	}
 	if e.foreign(now, p, id) {
 		e.fail(now, p)
 		e.setPathTrouble(now, p, Replaced, true)
@@ -68,6 +71,12 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 		return
 	}
 	e.setPathTrouble(now, p, Replaced, false)
+	if !e.onInstance(now, p, id.Instance) {
+		e.setPathTrouble(now, p, ShortFrames, short)
+		e.askAgain(now, p)
+		return
+	}
+	e.setTrouble(now, Dead, false)
 	if id.Sectors != e.sectors {
 		e.counters.Resizes++
 		e.sectors = id.Sectors
@@ -84,6 +93,7 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 	}
 	c.proven, c.provenAt, c.revalidate, c.suspended = true, now, false, false
 	p.suspect = false
+	e.passFences(now, p)
 	if short {
 		// The only way there is: what is long gets lost, what is not does not.
 		e.askAgain(now, p)
@@ -103,13 +113,7 @@ func (e *Engine) foreign(now time.Duration, p *path, id Identity) bool {
 	case id.Sectors == e.sectors || e.cfg.Paths[p.index].Proven || p.control.proven || !e.otherPath(p):
 		return false
 	}
-	for i := range e.paths {
-		if q := &e.paths[i]; q != p {
-			q.control.revalidate = true
-			q.control.due = min(q.control.due, now)
-			e.arm(now)
-		}
-	}
+	e.identifyOthers(now, p)
 	return true
 }
 

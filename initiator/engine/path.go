@@ -52,6 +52,11 @@ type path struct {
 	sampled  time.Duration     // when a round trip was measured last
 	longLost int               // long frames that were lost since one was answered
 
+	instance frame.Instance // of the target that identified the disk here last,
+	told     bool           // if one has
+	standby  bool           // that is not the one in use
+	moved    bool           // but was the one in use before
+
 	control control
 	trouble [pathTroubles]trouble
 }
@@ -60,6 +65,7 @@ func newPath(i int, c Config) path {
 	p := c.Paths[i]
 	return path{
 		index: uint8(i), port: p.Port, local: p.Local, remote: p.Remote,
+		told: p.Proven, instance: c.Identity.Instance,
 		control: newControl(c.Addr, c.FrameLen),
 	}
 }

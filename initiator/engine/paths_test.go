@@ -23,6 +23,9 @@ type pathWorld struct {
 	*world
 	out [2][][]byte // sent over each, not yet delivered
 	mtu int         // of the second path, if not 0: longer frames get lost
+
+	instances [2]frame.Instance // of the target at the end of each
+	refuses   bool              // the first target, to identify the disk
 }
 
 func newPathWorld(t testing.TB, cfg Config, proven bool) *pathWorld {
@@ -80,12 +83,24 @@ func (w *pathWorld) answer(port int) {
 		if port == 1 && w.mtu > 0 && len(b) > w.mtu {
 			continue
 		}
-		for _, reply := range w.target.Answer(b) {
+		for _, reply := range w.answerTo(port, b) {
 			copy(reply[6:12], [][]byte{theirs[:], theirs2[:]}[port])
 			w.engine.Receive(w.now, port, reply)
 		}
 		w.turn()
 	}
+}
+
+// answerTo is what the target at the end of a path answers: two of them have one
+// store.
+func (w *pathWorld) answerTo(port int, b []byte) [][]byte {
+	w.target.Change(func(c *initiatortest.Config) { c.Instance = w.instances[port] })
+	if _, i, _ := kinds([][]byte{b}); i > 0 && port == 0 && w.refuses {
+		reply := bytes.Clone(b)
+		frame.ReplyError(reply, theirs, disk, aoe.ErrorDeviceUnavailable)
+		return [][]byte{reply}
+	}
+	return w.target.Answer(b)
 }
 
 // use does n reads, a tenth of a millisecond each way.

@@ -185,7 +185,9 @@ func (e *Engine) onStaleAnswer(i int32, tag uint32) {
 func (e *Engine) onHeardFrom(now time.Duration, p *path) {
 	p.onHeard(now, p.outstanding())
 	p.suspect = false
-	e.onHeard(now, e.outstanding())
+	if !p.standby { // another target's answers are no life sign of this one
+		e.onHeard(now, e.outstanding())
+	}
 	e.passFences(now, p)
 	if p.trouble[Silent].on && p.usable() {
 		e.setPathTrouble(now, p, Silent, false)

@@ -48,18 +48,37 @@ func (e *Engine) setPathTrouble(now time.Duration, p *path, t Trouble, on bool) 
 		return
 	}
 	p.trouble[t] = trouble{on, now}
-	fine, foreign := 0, 0
+	e.sumUpTroubles(now)
+	if on && (t == Replaced || t == Refusing) && e.down() {
+		o := Outcome{Result: Down}
+		if e.trouble[Refusing].on && !e.trouble[Replaced].on {
+			o = e.refusal
+		}
+		e.failAll(now, o)
+	}
+}
+
+// sumUpTroubles makes those of the disk from those of its paths. Paths to a target
+// that is not in use are missed when they are in trouble, and else do not count.
+func (e *Engine) sumUpTroubles(now time.Duration) {
+	fine, ill, foreign := 0, 0, 0
 	var any [pathTroubles]bool
 	for i := range e.paths {
-		q := &e.paths[i]
-		ill := false
-		for t := range q.trouble {
-			ill, any[t] = ill || q.trouble[t].on, any[t] || q.trouble[t].on
-		}
-		if !ill {
+		p := &e.paths[i]
+		switch {
+		case p.ill():
+			ill++
+		case !p.standby:
 			fine++
 		}
-		if q.trouble[Replaced].on || q.trouble[Refusing].on {
+		if p.standby {
+			foreign++
+			continue
+		}
+		for t := range p.trouble {
+			any[t] = any[t] || p.trouble[t].on
+		}
+		if p.trouble[Replaced].on || p.trouble[Refusing].on {
 			foreign++
 		}
 	}
@@ -68,14 +87,7 @@ func (e *Engine) setPathTrouble(now time.Duration, p *path, t Trouble, on bool) 
 		// while it is only silent over another.
 		e.setTrouble(now, t, any[t] && fine == 0 && (t != Replaced && t != Refusing || foreign == len(e.paths)))
 	}
-	e.setTrouble(now, PathDown, fine > 0 && fine < len(e.paths))
-	if on && (t == Replaced || t == Refusing) && e.down() {
-		o := Outcome{Result: Down}
-		if e.trouble[Refusing].on && !e.trouble[Replaced].on {
-			o = e.refusal
-		}
-		e.failAll(now, o)
-	}
+	e.setTrouble(now, PathDown, fine > 0 && ill > 0)
 }
 
 // Trouble reports whether the disk has trouble t, and since when.
@@ -137,9 +149,10 @@ type Counters struct {
 	Fenced        uint64 `json:"fenced"`      // writes that waited for such copies
 	Suspensions   uint64 `json:"suspensions"` // times data was held back for an IDENTIFY
 	Resizes       uint64 `json:"resizes"`
-	Failovers     uint64 `json:"failovers"`   // times a path failed and others took over
-	Redemptions   uint64 `json:"redemptions"` // times a path came back
-	NoSlot        uint64 `json:"noSlot"`      // times the slots were used up by fences
+	Failovers     uint64 `json:"failovers"`     // times a path failed and others took over
+	Redemptions   uint64 `json:"redemptions"`   // times a path came back
+	Turns         uint64 `json:"targetChanges"` // times another target was turned to
+	NoSlot        uint64 `json:"noSlot"`        // times the slots were used up by fences
 	WindowCuts    uint64 `json:"windowCuts"`
 	Drops         Drops  `json:"drops"`
 }
@@ -204,6 +217,8 @@ type PathState struct {
 	Remote   frame.MAC // all zero: not known yet
 	Usable   bool      // data is sent over it
 	Suspect  bool      // but only if there is no other
+	Standby  bool      // another target has the disk there than the one in use
+	Instance frame.Instance
 	InFlight int
 
 	Read, Write, Network Gauge
@@ -227,6 +242,7 @@ func (e *Engine) Path(i int) PathState {
 	p := &e.paths[i]
 	return PathState{
 		Port: p.port, Remote: p.remote, Usable: p.usable(), Suspect: p.suspect, InFlight: p.inFlight,
+		Standby: p.standby, Instance: p.instance,
 		Read: e.pathGauge(p, classRead), Write: e.pathGauge(p, classWrite), Network: e.pathGauge(p, classNetwork),
 		trouble: p.trouble,
 	}

@@ -19,6 +19,7 @@ func (e *Engine) Advance(now time.Duration) {
 		e.watchSilence(now, p)
 		e.advanceControl(now, p)
 	}
+	e.watchInstance(now)
 	e.giveUp(now)
 }
 

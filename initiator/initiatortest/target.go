@@ -22,6 +22,8 @@ type Config struct {
 	// any frame that arrives.
 	MaxSectors uint8
 
+	Instance frame.Instance // zero: not told
+
 	NoFlush, NoTrim bool // what IDENTIFY leaves out
 	LBA28           bool // no 48-bit commands
 
@@ -130,7 +132,7 @@ func (t *Target) Identify() frame.Identify {
 func (c *Config) identify() frame.Identify {
 	return frame.Identify{
 		Serial: c.Serial, Model: "initiatortest", Sectors: c.Sectors, LBA28: c.LBA28,
-		WriteCache: !c.NoFlush, Flush: !c.NoFlush, FlushExt: !c.NoFlush && !c.LBA28, Trim: !c.NoTrim,
+		Instance: c.Instance, WriteCache: !c.NoFlush, Flush: !c.NoFlush, FlushExt: !c.NoFlush && !c.LBA28, Trim: !c.NoTrim,
 	}
 }
 
