@@ -11,13 +11,18 @@ import (
 
 	"aoe/cmd/internal/bench"
 	"aoe/frame"
+	"aoe/frame/link"
+	"aoe/frame/link/linktest"
+	"aoe/initiator"
 )
 
-// A sample is what one run of one contestant measured.
+// A sample is what one run of one contestant measured. Processor times are per
+// request; 0: not measured, or nobody was there.
 type sample struct {
 	perSecond float64
-	target    time.Duration // processor time of the target per request; 0: not measured
-	client    time.Duration // of the client
+	target    time.Duration
+	front     time.Duration // of what is between the target and the client
+	client    time.Duration
 }
 
 // A contestant runs a workload.
@@ -26,69 +31,59 @@ type contestant struct {
 	run  func(ctx context.Context, b *bed, w workload, d time.Duration) (sample, error)
 }
 
-// The names are the columns of the table.
-const (
-	echoName    = "echo"
-	plainVblade = "plain on vblade"
-	plainAoe    = "plain on aoe"
-	benchVblade = "aoe on vblade"
-	benchAoe    = "aoe on aoe"
-)
-
-var contestants = []contestant{
-	{echoName, runEcho},
-	{plainVblade, runPlain.on(theirs)},
-	{plainAoe, runPlain.on(ours)},
-	{benchVblade, runBench.on(theirs)},
-	{benchAoe, runBench.on(ours)},
-}
-
-func ours(b *bed) *target   { return b.ours }
-func theirs(b *bed) *target { return b.vblade }
-
-// A client runs a workload against a target and returns how many requests were
-// answered, in what time, at what cost.
-type client func(ctx context.Context, b *bed, t *target, w workload, d time.Duration) (count, error)
+// A client runs a workload against a process, and returns how many requests
+// were answered, in what time, at what cost.
+type client func(ctx context.Context, b *bed, p *process, w workload, d time.Duration) (count, error)
 
 type count struct {
 	requests uint64
 	took     time.Duration
-	cpu      time.Duration // per request; 0: not measured
+	cpu      time.Duration // per request
+	lost     uint64        // requests that were never answered
 }
 
-// on adds the target's processor time to what a client measures.
-func (run client) on(which func(*bed) *target) func(context.Context, *bed, workload, time.Duration) (sample, error) {
-	return func(ctx context.Context, b *bed, w workload, d time.Duration) (sample, error) {
-		t := which(b)
-		before, err := t.cpu()
+var errNothing = errors.New("no request was answered")
+
+// on makes a contestant of a client and the target of that name.
+func (run client) on(name, target string) contestant { return run.through(name, "", target) }
+
+// through makes a contestant of a client, what it uses to get to a target, and
+// the target. A name that is empty is nobody.
+func (run client) through(name, front, target string) contestant {
+	return contestant{name, func(ctx context.Context, b *bed, w workload, d time.Duration) (sample, error) {
+		f, t := b.processes[front], b.processes[target]
+		m, err := meterOf(t.cpu, f.cpu)
 		if err != nil {
 			return sample{}, err
 		}
-		n, err := run(ctx, b, t, w, d)
+		p := f
+		if p == nil {
+			p = t
+		}
+		n, err := run(ctx, b, p, w, d)
 		if err != nil {
 			return sample{}, err
 		}
-		after, err := t.cpu()
+		b.lost[name] += n.lost
+		used, err := m.stop()
 		if err != nil {
 			return sample{}, err
 		}
 		if n.requests == 0 {
-			return sample{}, errors.New("no request was answered")
+			return sample{}, errNothing
 		}
-		return sample{
-			perSecond: float64(n.requests) / n.took.Seconds(),
-			target:    (after - before) / time.Duration(n.requests),
-			client:    n.cpu,
-		}, nil
-	}
+		each := time.Duration(n.requests)
+		return sample{float64(n.requests) / n.took.Seconds(), used[0] / each, used[1] / each, n.cpu}, nil
+	}}
 }
 
 // seed of the offsets: the same for every contestant.
 const seed = 1
 
 // runBench is `aoe bench` as a process.
-var runBench client = func(ctx context.Context, b *bed, t *target, w workload, d time.Duration) (count, error) {
-	cmd := t.pair.A.Command(b.binary, "bench", "-i", t.pair.A.Interface, "--json", "--rw", string(w.pattern),
+var runBench client = func(ctx context.Context, b *bed, p *process, w workload, d time.Duration) (count, error) {
+	host := p.pair.A
+	cmd := b.command(host, "bench", "-i", host.Interface, "--json", "--rw", string(w.pattern),
 		"--bs", strconv.Itoa(w.size), "--depth", strconv.Itoa(w.depth), "--time", d.String(),
 		"--seed", strconv.Itoa(seed), "--destroy-data", diskAddr)
 	cmd.Stderr = os.Stderr
@@ -100,17 +95,48 @@ var runBench client = func(ctx context.Context, b *bed, t *target, w workload, d
 	if err := json.Unmarshal(out, &r); err != nil {
 		return count{}, err
 	}
+	n, err := counted(r)
+	return n, errors.Join(err, ctx.Err())
+}
+
+// runLibrary is what `aoe bench` does, in this process.
+var runLibrary client = func(ctx context.Context, _ *bed, p *process, w workload, d time.Duration) (count, error) {
+	r, _, err := useDisk(ctx, p, w, d, seed, nil)
+	if err != nil {
+		return count{}, err
+	}
+	return counted(r)
+}
+
+// useDisk opens a disk, on a link that is impaired if there is an impairment, and
+// runs a workload on it.
+func useDisk(ctx context.Context, p *process, w workload, d time.Duration, seed uint64, worse *linktest.Impairment) (r bench.Result, st initiator.Stats, err error) {
+	addr, err := frame.ParseAddr(diskAddr)
+	if err != nil {
+		return r, st, err
+	}
+	var l link.Link
+	if l, err = openRing(p.pair.A); err != nil {
+		return r, st, err
+	}
+	if worse != nil {
+		l = linktest.Impair(l, *worse)
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	disk, err := initiator.Open(ctx, initiator.Config{Link: l, Addr: addr, Depth: w.depth})
+	if err != nil {
+		return r, st, err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	r, err = bench.Run(ctx, bench.Config{
+		Disk: disk, Pattern: w.pattern, BlockSize: w.size, Depth: w.depth, Duration: d, Seed: seed,
+	})
+	return r, disk.Stats(), err
+}
+
+func counted(r bench.Result) (count, error) {
 	if r.Errors > 0 {
 		return count{}, fmt.Errorf("%d of %d requests failed", r.Errors, r.Requests)
 	}
-	return count{r.Requests, r.Took, r.CPU}, ctx.Err()
-}
-
-// frameSizes are those of the two directions of a workload.
-func (w workload) frameSizes() (request, reply int) {
-	small, large := frame.MinLen, frame.ATADataOffset+w.size
-	if w.pattern.Writes() {
-		return large, small
-	}
-	return small, large
+	return count{requests: r.Requests, took: r.Took, cpu: r.CPU}, nil
 }

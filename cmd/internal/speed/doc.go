@@ -1,27 +1,44 @@
-// Command speed measures how fast this is next to what there is, and prints a
-// table of medians and ratios in Markdown:
+// Command speed measures how fast this is next to what there is, and prints
+// tables of rates, ratios and processor time in Markdown:
 //
-//	go run ./cmd/internal/speed [-rounds 5] [-time 2s] [-only "depth 1"]
+//	go run ./cmd/internal/speed [-table path] [-rounds 5] [-time 1s] [-only "depth 1"]
 //
 // Everything runs on hosts of its own (network namespaces joined by veth pairs
-// with MTU 9000, one for each target) and files on tmpfs, as root, in rounds: in each round
-// every contestant runs every workload once, one after the other, so that a
-// machine whose speed drifts slows all of them alike. Compare ratios, not
-// numbers from different runs.
+// with MTU 9000), as root, in rounds: in each round every contestant runs every
+// workload once, one after the other, so that a machine whose speed drifts slows
+// all of them alike. Compare ratios, not numbers from different runs. Clients run
+// on the first processor, targets on the others; with -pin=false the scheduler
+// decides.
+//
+// The tables, of which -table names one, several with commas in between, or all:
+//
+//   - path: both sides of it, each with ours and with somebody else's at the other
+//     end, files on tmpfs
+//   - target: our target in flush mode and vblade, files on tmpfs
+//   - durable: our target in its modes, and vblade that writes synchronously, on
+//     ext4 on a disk
+//   - initiator: our client as a library on our target, and nothing in between
+//   - nbd: fio on a disk of ours through a socket, and on nbdkit over TCP
+//   - fuse: a block device of an attached disk, and of memory
+//   - sequential: requests of 128 KiB
 //
 // The contestants:
 //
 //   - echo: answers of the same size to frames of the same size, with nothing
-//     in between; the limit of the link
-//   - plain on vblade, plain on aoe: a window of requests without reserve,
-//     retransmission or order, as a small C program would do it, against
-//     Debian's vblade and against `aoe serve`
-//   - aoe on vblade, aoe on aoe: `aoe bench` against the same
+//     in between, by a process at the other end; the limit of the link
+//   - plain: a window of requests without reserve, retransmission or order, as a
+//     small C program would do it, against Debian's vblade and against `aoe serve`
+//   - aoe: `aoe bench` against the same
+//   - library: what `aoe bench` does, in this process
+//   - fio: fio, on NBD or on a block device
 //
-// Clients run on the first processor, targets on the others.
+// What a table needs beyond Go is Debian's vblade, fio, nbdkit, iproute2,
+// e2fsprogs and mount; see docs/SPEED.md.
 //
 // With -loss it measures, instead, what our client keeps of its speed on a cable
 // that loses 1 % and 5 % of all frames, half of them in each direction.
 //
 // It is no test: it judges nothing and fails only if something does not run.
+// Whatever ends it, nothing stays mounted or attached: mounts are in a namespace
+// of its own.
 package main

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"aoe/cmd/internal/bench"
-	"aoe/frame"
 	"aoe/frame/link/linktest"
 	"aoe/initiator"
 )
@@ -29,17 +28,17 @@ var lossWorkloads = []workload{
 
 // measureLoss runs our client on our target with and without losses, one after
 // the other in each round, and prints the median of the rounds' ratios.
-func measureLoss(ctx context.Context, out io.Writer, rounds int, length time.Duration) (err error) {
-	b := &bed{}
-	defer func() { err = errors.Join(err, b.close()) }()
-	if err = b.build(); err != nil {
+func measureLoss(ctx context.Context, out io.Writer, cfg config) (err error) {
+	b, err := newBed(cfg)
+	if err != nil {
 		return err
 	}
-	if err = b.serveOurs(); err != nil {
+	defer func() { err = errors.Join(err, b.close()) }()
+	if err = b.serveOurs(oursName, b.dir, ""); err != nil {
 		return err
 	}
 	p := &printer{w: out}
-	p.printf("%d rounds. Requests a second without loss, and what is left of it with.\n\n", rounds)
+	p.printf("%d rounds of %v. Requests a second without loss, and what is left of it with.\n\n", cfg.rounds, cfg.length)
 	p.printf("| workload | no loss |")
 	for _, l := range losses[1:] {
 		p.printf(" %g %% lost | sent again | in vain |", 100*l)
@@ -47,7 +46,7 @@ func measureLoss(ctx context.Context, out io.Writer, rounds int, length time.Dur
 	p.printf("\n|---|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, w := range lossWorkloads {
 		fmt.Fprintf(os.Stderr, "%v\n", w)
-		row, err := lossRow(ctx, b, w, rounds, length)
+		row, err := lossRow(ctx, b, w)
 		if err != nil {
 			return fmt.Errorf("%v: %w", w, err)
 		}
@@ -57,12 +56,12 @@ func measureLoss(ctx context.Context, out io.Writer, rounds int, length time.Dur
 }
 
 // lossRow is the row of one workload.
-func lossRow(ctx context.Context, b *bed, w workload, rounds int, length time.Duration) (string, error) {
+func lossRow(ctx context.Context, b *bed, w workload) (string, error) {
 	rates := make([][]float64, len(losses))
 	again, vain, sent := make([]uint64, len(losses)), make([]uint64, len(losses)), make([]uint64, len(losses))
-	for round := range rounds {
+	for round := range b.cfg.rounds {
 		for i, loss := range losses {
-			rate, st, err := runLossy(ctx, b.ours, w, length, loss, uint64(round))
+			rate, st, err := runLossy(ctx, b.processes[oursName], w, b.cfg.length, loss, uint64(round))
 			if err != nil {
 				return "", err
 			}
@@ -83,28 +82,11 @@ func lossRow(ctx context.Context, b *bed, w workload, rounds int, length time.Du
 }
 
 // runLossy is what aoe bench does, on a link that loses frames.
-func runLossy(ctx context.Context, t *target, w workload, d time.Duration, loss float64, seed uint64) (rate float64, st initiator.Stats, err error) {
-	addr, err := frame.ParseAddr(diskAddr)
-	if err != nil {
-		return 0, st, err
-	}
-	l, err := openRing(t.pair.A)
-	if err != nil {
-		return 0, st, err
-	}
+func runLossy(ctx context.Context, p *process, w workload, d time.Duration, loss float64, seed uint64) (float64, initiator.Stats, error) {
 	faults := linktest.Faults{Loss: loss / 2}
-	lossy := linktest.Impair(l, linktest.Impairment{Seed: seed, Send: faults, Receive: faults})
-	defer func() { err = errors.Join(err, lossy.Close()) }()
-	disk, err := initiator.Open(ctx, initiator.Config{Link: lossy, Addr: addr, Depth: w.depth})
-	if err != nil {
-		return 0, st, err
+	r, st, err := useDisk(ctx, p, w, d, seed, &linktest.Impairment{Seed: seed, Send: faults, Receive: faults})
+	if err == nil {
+		_, err = counted(r)
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	r, err := bench.Run(ctx, bench.Config{
-		Disk: disk, Pattern: w.pattern, BlockSize: w.size, Depth: w.depth, Duration: d, Seed: seed,
-	})
-	if err == nil && r.Errors > 0 {
-		err = fmt.Errorf("%d of %d requests failed", r.Errors, r.Requests)
-	}
-	return r.IOPS, disk.Stats(), err
+	return r.IOPS, st, err
 }
