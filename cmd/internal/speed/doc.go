@@ -1,7 +1,7 @@
 // Command speed measures how fast this is next to what there is, and prints
 // tables of rates, ratios and processor time in Markdown:
 //
-//	go run ./cmd/internal/speed [-table path] [-rounds 5] [-time 1s] [-only "depth 1"]
+//	go run ./cmd/internal/speed [-table path] [-rounds 5] [-time 800ms] [-only "depth 1"]
 //
 // Everything runs on hosts of its own (network namespaces joined by veth pairs
 // with MTU 9000), as root, in rounds: in each round every contestant runs every

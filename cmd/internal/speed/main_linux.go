@@ -66,7 +66,7 @@ func parse(args []string) (cfg config, err error) {
 	names := titles(suites, func(s suite) string { return s.name })
 	tables := f.String("table", pathSuite.name, "which tables: "+strings.Join(names, ", ")+", with commas in between; or all")
 	f.IntVar(&cfg.rounds, "rounds", 5, "how often each contestant runs each workload")
-	f.DurationVar(&cfg.length, "time", time.Second, "how long each run takes")
+	f.DurationVar(&cfg.length, "time", 800*time.Millisecond, "how long each run takes")
 	only := f.String("only", "", "run only the workloads whose name contains this, \"depth 1\"")
 	f.BoolVar(&cfg.loss, "loss", false, "measure our client on a cable that loses frames, and nothing else")
 	// Large enough that requests at random offsets rarely overlap, small enough
