@@ -13,7 +13,7 @@ import (
 
 func TestLabList(t *testing.T) {
 	out, stderr, status := aoe(t, "lab", "list")
-	if status != exit.OK || !strings.Contains(out, "E12") || strings.Contains(out, "E18") {
+	if status != exit.OK || !strings.Contains(out, "E12") || !strings.Contains(out, "E18") {
 		t.Errorf("%d\n%s%s", status, out, stderr)
 	}
 	out, _, _ = aoe(t, "lab", "list", "--json")

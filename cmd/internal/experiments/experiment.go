@@ -94,7 +94,7 @@ type Square struct {
 func All() []Experiment {
 	return []Experiment{
 		allDirty(), unreadFlood(), readFlood(), pools(), phillips(), grouped(),
-		separate(), protocolList(), throttle(), phases(), keptFrame(), recovery(), buffers(), forged(), deadTarget(), ablation(), seeds(),
+		separate(), protocolList(), throttle(), phases(), keptFrame(), recovery(), buffers(), forged(), deadTarget(), soak(), ablation(), seeds(),
 	}
 }
 
