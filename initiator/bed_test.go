@@ -52,7 +52,7 @@ func newSegment(t testing.TB, c bedConfig) *bed {
 	}
 	b := &bed{t: t, sw: linktest.NewSwitch(c.sw)}
 	b.port = b.sw.Port(ours)
-	c.target.Addr = e11
+	c.target.Addr, c.target.Recent = e11, 4096
 	b.target = initiatortest.Start(t, b.sw.Port(theirs), c.target)
 	return b
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // ata executes an ATA command and returns the reply.
-func (t *Target) ata(request, arg []byte) []byte {
+func (t *Target) ata(h frame.Header, request, arg []byte) []byte {
 	a, data, err := frame.ParseATA(arg)
 	if err != nil {
 		return t.refuse(request, aoe.ErrorBadArgumentParameter)
@@ -20,6 +20,9 @@ func (t *Target) ata(request, arg []byte) []byte {
 	frame.Reply(b, t.cfg.MAC, t.cfg.Addr)
 	if (a.Op.IsRead() || a.Op.IsWrite()) && f.ATAError != 0 {
 		return t.result(b, frame.StatusDRDY|frame.StatusErr, f.ATAError, a.Count)
+	}
+	if (a.Op.IsWrite() || a.Op == frame.OpTrim) && t.isCopy(origin{h.Src, h.Tag}) {
+		return t.result(b, frame.StatusDRDY, 0, 0)
 	}
 	switch {
 	case a.Op == frame.OpIdentify:

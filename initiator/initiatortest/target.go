@@ -24,6 +24,11 @@ type Config struct {
 
 	Instance frame.Instance // zero: not told
 
+	// Recent is how many writes and trims are remembered by MAC and tag, so that
+	// a frame that the network has doubled is not carried out twice (H1), as a
+	// good target does. Zero: none, as vblade.
+	Recent int
+
 	NoFlush, NoTrim bool // what IDENTIFY leaves out
 	LBA28           bool // no 48-bit commands
 
@@ -60,6 +65,33 @@ type Target struct {
 	config []byte // config string
 	count  int    // requests that faults count
 	seen   Seen
+
+	recent map[origin]bool
+	oldest []origin // of them, in order
+}
+
+// An origin is what a copy of a frame has in common with it.
+type origin struct {
+	mac frame.MAC
+	tag uint32
+}
+
+// isCopy reports whether the request that comes from there was carried out
+// before, and remembers it.
+func (t *Target) isCopy(o origin) bool {
+	if t.cfg.Recent == 0 {
+		return false
+	}
+	if t.recent[o] {
+		return true
+	}
+	if len(t.oldest) >= t.cfg.Recent {
+		delete(t.recent, t.oldest[0])
+		t.oldest = t.oldest[1:]
+	}
+	t.recent[o] = true
+	t.oldest = append(t.oldest, o)
+	return false
 }
 
 // Seen counts requests executed, and what a target should never see.
@@ -89,7 +121,7 @@ func New(cfg Config) *Target {
 	if cfg.MaxSectors == 0 {
 		cfg.MaxSectors = 255
 	}
-	return &Target{cfg: cfg, data: make([]byte, cfg.Sectors*frame.SectorSize), seen: Seen{Sectors: map[uint8]int{}}}
+	return &Target{cfg: cfg, data: make([]byte, cfg.Sectors*frame.SectorSize), seen: Seen{Sectors: map[uint8]int{}}, recent: map[origin]bool{}}
 }
 
 // Change changes the configuration, faults included, under the target's lock. A
@@ -175,7 +207,7 @@ func (t *Target) Answer(request []byte) [][]byte {
 		if h.Addr.IsWildcard() || f.QueriesOnly {
 			return nil
 		}
-		reply = t.ata(request, arg)
+		reply = t.ata(h, request, arg)
 	default:
 		reply = t.refuse(request, aoe.ErrorUnrecognizedCommandCode)
 	}
