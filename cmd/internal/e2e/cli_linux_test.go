@@ -78,7 +78,7 @@ func TestDayOfAnOperator(t *testing.T) {
 	if out := wantStatus(t, host, 0, "", "stat"); out != "" {
 		t.Errorf("after the detach stat printed %q", out)
 	}
-	if backing := backingFile(device); backing != "" {
+	if backing := b.backingFile(device); backing != "" {
 		t.Errorf("%s is still bound to %s", device, backing)
 	}
 	// At once: the address is free.

@@ -139,7 +139,7 @@ func TestDetachLeavesNothing(t *testing.T) {
 
 	daemon, device := b.attach(t)
 	daemon.stop(t)
-	if backing := backingFile(device); backing != "" {
+	if backing := b.backingFile(device); backing != "" {
 		t.Errorf("%s is still bound to %s after SIGTERM", device, backing)
 	}
 	if out, err := os.ReadFile("/proc/mounts"); err != nil || bytes.Contains(out, []byte(b.runDir())) {
@@ -147,11 +147,16 @@ func TestDetachLeavesNothing(t *testing.T) {
 	}
 }
 
-// backingFile is what a loop device is bound to, empty if to nothing.
-func backingFile(device string) string {
+// backingFile is what of this test's a loop device is bound to, empty if nothing
+// is: somebody else may have taken the device as soon as it was free.
+func (b *bed) backingFile(device string) string {
 	text, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(device), "loop/backing_file"))
 	if err != nil {
 		return "" // the attribute is there only while the device is bound
 	}
-	return strings.TrimSpace(string(text))
+	path := strings.TrimSpace(string(text))
+	if path != "/disk" && !strings.HasPrefix(path, b.dir) { // the first when it is unmounted
+		return ""
+	}
+	return path
 }
