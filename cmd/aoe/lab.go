@@ -83,7 +83,7 @@ EXIT STATUS
 		},
 	}
 	c.flags(cmd.Flags())
-	cmd.AddCommand(newLabGuest(), newLabList(), newLabRun(), newLabReport(), newInside())
+	cmd.AddCommand(newLabGuest(), newLabList(), newLabRun(), newLabReport(), newLabClean(), newInside())
 	return cmd
 }
 

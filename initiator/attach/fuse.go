@@ -75,6 +75,12 @@ func FUSE(ctx context.Context, cfg FUSEConfig) (*Device, error) {
 	return attachFUSE(ctx, cfg, info)
 }
 
+// ClearStale removes the loop device and the mount that a process which died left
+// of a device that FUSE made in dir, as the next FUSE in dir would. It tries until
+// ctx ends, and fails with ErrAttached if the process lives and with an
+// *InUseError if somebody uses the device.
+func ClearStale(ctx context.Context, dir string) error { return clearStale(ctx, dir) }
+
 // Close detaches the device and returns when nothing is left of it. While the
 // device is in use it does nothing and returns an *InUseError. If ctx ends, or
 // something cannot be undone, Close may be called again, and goes on from

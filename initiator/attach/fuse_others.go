@@ -23,6 +23,8 @@ var errNoLoop = fmt.Errorf("attach: loop devices are Linux's, not %s's: use the 
 
 func attachFUSE(context.Context, FUSEConfig, Info) (*Device, error) { return nil, errNoLoop }
 
+func clearStale(context.Context, string) error { return errNoLoop }
+
 func (*fuseDevice) close(context.Context) error   { return errNoLoop }
 func (*fuseDevice) abandon(context.Context) error { return errNoLoop }
 func (*fuseDevice) resize() error                 { return errNoLoop }

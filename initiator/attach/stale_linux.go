@@ -8,9 +8,51 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+func clearStale(ctx context.Context, dir string) error {
+	// As the kernel shows it.
+	dir, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	d := &fuseDevice{dir: dir, point: filepath.Join(dir, "mnt")}
+	_ = until(ctx, func() bool { // err says more
+		err = d.claim()
+		return !errors.Is(err, ErrAttached)
+	})
+	if err != nil {
+		return err
+	}
+	defer d.lock.Close()
+	return cleanStaleSoon(ctx, d.point)
+}
+
+// cleanStaleSoon is cleanStale, also if what was mounted on the device a moment
+// ago is still in the way.
+func cleanStaleSoon(ctx context.Context, point string) error {
+	for {
+		err := cleanStale(ctx, point)
+		var inUse *InUseError
+		if !errors.As(err, &inUse) {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond): // who uses it is not cheap to find
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
 
 // cleanStale removes what a process that died left at point: the kernel ends
 // its connection, so that every access fails with ENOTCONN, but the mount

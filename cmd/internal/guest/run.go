@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"aoe/cmd/internal/orphan"
 	"aoe/cmd/internal/scratch"
 	"aoe/frame/link/veth"
 )
@@ -146,6 +147,7 @@ func (c *Control) boot(ctx context.Context, m Machine, args []string) (*Output, 
 		"-k", seconds(killAfter), seconds(m.Timeout + time.Minute), "qemu-system-x86_64",
 	}, args...)
 	cmd := c.net.Hosts[guestHost].Command("timeout", args...)
+	cmd.Env = append(os.Environ(), orphan.Mark(filepath.Dir(c.qmpPath))) // for aoe lab clean
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	in, err := cmd.StdinPipe()

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 
 	"aoe/cmd/internal/exit"
+	"aoe/cmd/internal/orphan"
 )
 
 // A CaptiveConfig describes a command that is run beside an attached disk.
@@ -30,6 +31,7 @@ type CaptiveConfig struct {
 //	AOE_ADDR       the disk's address
 //	AOE_INTERFACE  the interface of the host that it runs on
 //	AOE_RUN_DIR    for aoe stat and aoe detach
+//	AOE_LAB        the lab's directory, by which Clean knows the command
 func Captive(ctx context.Context, cfg CaptiveConfig) error {
 	l, err := New(ctx, cfg.Config)
 	if err != nil {
@@ -49,7 +51,7 @@ func captive(ctx context.Context, l *Lab, cfg CaptiveConfig) error {
 	c := cfg.Command
 	c.Env = append(c.Env,
 		"AOE_DEVICE="+l.Device(), "AOE_ADDR="+Addr.String(),
-		"AOE_INTERFACE="+l.pair.A.Interface, "AOE_RUN_DIR="+string(l.RunDir()))
+		"AOE_INTERFACE="+l.pair.A.Interface, "AOE_RUN_DIR="+string(l.RunDir()), orphan.Mark(l.dir))
 	c.Start = func(cmd *exec.Cmd) error { return l.pair.A.Do(cmd.Start) }
 	result := c.Run(ctx)
 	if l.hold == nil {

@@ -19,6 +19,13 @@
 // from one seed. A run fails when a check fails, and also when the trouble that
 // it was to survive did not happen: no frame lost, no allocation refused.
 //
+// # When it is killed
+//
+// A Lab's directory is locked by its process, says who that is, and is the mark in
+// the environment of every process that the lab starts: by that [Clean] finds, and
+// New in the same place, what a lab left that was killed, and does not touch one
+// that lives.
+//
 // # Concurrency
 //
 // A Lab belongs to one goroutine.

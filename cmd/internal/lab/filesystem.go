@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"aoe/cmd/internal/orphan"
 )
 
 // tools are the programs that the newcomer's run needs, and who brings them.
@@ -44,12 +46,14 @@ func findTool(name string) (string, error) {
 }
 
 // tool runs one of the tools; its output is part of the error only.
-func tool(ctx context.Context, name string, args ...string) error {
+func (l *Lab) tool(ctx context.Context, name string, args ...string) error {
 	path, err := findTool(name)
 	if err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), orphan.Mark(l.dir))
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("lab: %s %s: %w\n%s", name, strings.Join(args, " "), err, out)
 	}
@@ -72,7 +76,7 @@ func (l *Lab) Mount(ctx context.Context, options string) (dir string, err error)
 		}
 		return nil
 	})
-	return dir, tool(ctx, "mount", "-t", "ext4", "-o", options, l.Device(), dir)
+	return dir, l.tool(ctx, "mount", "-t", "ext4", "-o", options, l.Device(), dir)
 }
 
 // unmountPatience is for programs that look at every new mount, as desktops have
@@ -88,7 +92,7 @@ func (l *Lab) Unmount(ctx context.Context) error {
 		if err != nil || !mounted {
 			return err
 		}
-		err = tool(ctx, "umount", dir)
+		err = l.tool(ctx, "umount", dir)
 		if err != nil && (ctx.Err() != nil || time.Now().After(end)) {
 			return err
 		}

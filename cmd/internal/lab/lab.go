@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"aoe/cmd/internal/hold"
+	"aoe/cmd/internal/orphan"
 	"aoe/cmd/internal/rundir"
 	"aoe/cmd/internal/scratch"
 	"aoe/frame/link"
@@ -47,11 +48,10 @@ func New(ctx context.Context, cfg Config) (_ *Lab, err error) {
 			err = errors.Join(err, l.Close(ctx))
 		}
 	}()
-	parent := cfg.Dir
-	if parent == "" {
-		parent = os.TempDir()
+	if l.cfg.Dir, err = scratchPlace(cfg.Dir); err != nil {
+		return nil, err
 	}
-	if err := sweep(ctx, parent); err != nil {
+	if err := sweep(ctx, l.cfg.Dir); err != nil {
 		return nil, err
 	}
 	for _, step := range []func() error{l.makeDir, l.makeImage, l.makeNetwork, l.serve} {
@@ -72,6 +72,22 @@ func (l *Lab) RunDir() rundir.Dir { return rundir.Dir(filepath.Join(l.dir, "run"
 // dirPattern is the name of a lab's directory.
 const dirPattern = "aoe-lab-*"
 
+// scratchPlace is the directory that dir means, as the kernel calls it: mounts are
+// known by that name.
+func scratchPlace(dir string) (string, error) {
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("lab: %w", err)
+	}
+	return dir, nil
+}
+
 func (l *Lab) makeDir() error {
 	dir, lock, err := scratch.New(l.cfg.Dir, dirPattern)
 	if err != nil {
@@ -82,6 +98,10 @@ func (l *Lab) makeDir() error {
 	l.cleanup.push("the directory "+dir, func(context.Context) error {
 		return errors.Join(os.Remove(dir), lock.Close())
 	})
+	if err := l.own(); err != nil {
+		return err
+	}
+	l.cleanup.push("the owner's file", func(context.Context) error { return os.Remove(filepath.Join(dir, ownerFile)) })
 	run := string(l.RunDir())
 	if err := os.Mkdir(run, 0o700); err != nil {
 		return fmt.Errorf("lab: %w", err)
@@ -119,7 +139,18 @@ func (l *Lab) makeNetwork() error {
 	}
 	l.pair = pair
 	l.cleanup.push("the network", func(context.Context) error { return pair.Close() })
-	return nil
+	var numbers []uint64
+	for _, h := range []*veth.Host{pair.A, pair.B} {
+		// Before Linux 5.14 there are none, and who is in a namespace is not found.
+		_ = h.Do(func() error {
+			n, err := orphan.Namespace()
+			if err == nil {
+				numbers = append(numbers, n)
+			}
+			return err
+		})
+	}
+	return l.own(numbers...)
 }
 
 // serve starts the target. It refuses edits over the wire, so that a stranger's

@@ -19,8 +19,15 @@ import (
 	"aoe/initiator/attach"
 )
 
-// TestMain is also the worker that a lab starts.
+// TestMain is also the worker that a lab starts, and a lab that a test kills.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == killedName {
+		if err := runKilled(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) > 1 && os.Args[1] == WorkerName {
 		if err := Worker(context.Background(), os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -191,7 +191,7 @@ func (r *run) attach(ctx context.Context) error {
 
 func (r *run) mkfs(ctx context.Context) error {
 	r.row.Did = "ext4"
-	return r.counted(func() error { return tool(ctx, "mkfs.ext4", "-q", "-F", r.lab.Device()) })
+	return r.counted(func() error { return r.lab.tool(ctx, "mkfs.ext4", "-q", "-F", r.lab.Device()) })
 }
 
 // counted does f and notes what became of the frames meanwhile.
@@ -208,7 +208,7 @@ func (r *run) copy(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		done, err := work(ctx, job{Copy: &copyJob{r.tree, treeJob{dir, r.manifest}}}, r.cfg.Progress.Add)
+		done, err := r.lab.work(ctx, job{Copy: &copyJob{r.tree, treeJob{dir, r.manifest}}}, r.cfg.Progress.Add)
 		if err != nil {
 			return err // unmounted by Close
 		}
@@ -240,7 +240,7 @@ func (r *run) verify(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := work(ctx, job{Verify: &treeJob{dir, r.manifest}}, r.cfg.Progress.Add); err != nil {
+		if _, err := r.lab.work(ctx, job{Verify: &treeJob{dir, r.manifest}}, r.cfg.Progress.Add); err != nil {
 			return err
 		}
 		if err := r.lab.Unmount(ctx); err != nil {
@@ -254,7 +254,7 @@ func (r *run) verify(ctx context.Context) error {
 
 func (r *run) fsck(ctx context.Context) error {
 	r.row.Did = "e2fsck -f finds nothing"
-	err := r.counted(func() error { return tool(ctx, "e2fsck", "-f", "-n", r.lab.Device()) })
+	err := r.counted(func() error { return r.lab.tool(ctx, "e2fsck", "-f", "-n", r.lab.Device()) })
 	if err != nil {
 		r.row.Did = "e2fsck -f"
 		return err
@@ -302,7 +302,7 @@ func (r *run) model(ctx context.Context, c Conditions) (st initiator.Stats, err 
 		return st, err
 	}
 	began := time.Now()
-	done, err := work(ctx, job{Model: &modelJob{
+	done, err := r.lab.work(ctx, job{Model: &modelJob{
 		Device: r.lab.Device(), SizeBytes: r.modelSpan(), Seed: r.cfg.Seed, Ops: r.cfg.Ops,
 	}}, r.cfg.Progress.Add)
 	r.row.Took, r.row.Bytes = time.Since(began), done.Model.Bytes

@@ -2,6 +2,16 @@
 
 package lab
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"errors"
+)
 
 func sweep(context.Context, string) error { return nil }
+
+func clean(context.Context, CleanConfig) ([]Leftover, error) {
+	return nil, fmt.Errorf("lab: there are no labs on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}

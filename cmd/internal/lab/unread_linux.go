@@ -20,7 +20,8 @@ func OpenUnread(ifname string, sizeBytes int) (io.ReadCloser, error) {
 	// "protocol is the IEEE 802.3 protocol number in network byte order"
 	// (packet(7)).
 	const proto = ForeignEtherType>>8 | ForeignEtherType<<8&0xff00
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, proto)
+	// Not blocking, so that closing it ends a Read.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
 	if err != nil {
 		return nil, fmt.Errorf("lab: a socket that nobody reads: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+
+	"aoe/cmd/internal/orphan"
 )
 
 // WorkerName is the argument with which this program is started as a worker.
@@ -123,7 +125,7 @@ func (j *modelJob) run(ctx context.Context, progress func(int64)) (ModelResult, 
 
 // work has a worker do the job, and returns its last message. When ctx ends the
 // worker is killed.
-func work(ctx context.Context, j job, progress func(int64)) (message, error) {
+func (l *Lab) work(ctx context.Context, j job, progress func(int64)) (message, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return message{}, fmt.Errorf("lab: %w", err)
@@ -134,6 +136,7 @@ func work(ctx context.Context, j job, progress func(int64)) (message, error) {
 	}
 	var said bytes.Buffer
 	cmd := exec.CommandContext(ctx, self, WorkerName)
+	cmd.Env = append(os.Environ(), orphan.Mark(l.dir))
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), &said
 	out, err := cmd.StdoutPipe()
 	if err == nil {

@@ -1,6 +1,7 @@
 package scratch
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -14,6 +15,9 @@ func tryLock(dir string) (io.Closer, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrAlive
+		}
 		return nil, err
 	}
 	return f, nil

@@ -26,6 +26,21 @@ func New(parent, pattern string) (dir string, lock io.Closer, err error) {
 	return "", nil, fmt.Errorf("locking a directory in %s: %w", parent, err)
 }
 
+// Reasons why a directory cannot be claimed.
+var (
+	ErrNotOurs = errors.New("not a directory that this user made for itself alone")
+	ErrAlive   = errors.New("in use by a process that lives")
+)
+
+// Claim locks a directory that a dead process made with New, or says with
+// ErrNotOurs or ErrAlive why it is to be left alone.
+func Claim(dir string) (lock io.Closer, err error) {
+	if !ours(dir) {
+		return nil, ErrNotOurs
+	}
+	return tryLock(dir)
+}
+
 // Sweep calls remove for each directory of pattern in parent whose maker is dead.
 // Directories of others, and those that others may write to, are left alone: they
 // could be a trap.
@@ -36,12 +51,9 @@ func Sweep(parent, pattern string, remove func(dir string) error) error {
 	}
 	var errs []error
 	for _, dir := range dirs {
-		if !ours(dir) {
-			continue
-		}
-		lock, err := tryLock(dir)
+		lock, err := Claim(dir)
 		if err != nil {
-			continue // it lives, or was removed just now
+			continue // not ours, or it lives, or was removed just now
 		}
 		if err := remove(dir); err != nil {
 			errs = append(errs, fmt.Errorf("removing what a run that was killed left in %s: %w", dir, err))

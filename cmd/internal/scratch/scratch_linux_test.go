@@ -63,3 +63,33 @@ func TestNewFails(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestClaim says why a directory is to be left alone.
+func TestClaim(t *testing.T) {
+	parent := t.TempDir()
+	dir, lock, err := New(parent, "run-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Claim(dir); !errors.Is(err, ErrAlive) {
+		t.Errorf("claiming what is in use: %v, want ErrAlive", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := Claim(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Claim(dir); !errors.Is(err, ErrAlive) {
+		t.Errorf("claiming it twice: %v, want ErrAlive", err)
+	}
+	if err := errors.Join(claimed.Close(), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{dir, filepath.Join(parent, "none")} {
+		if _, err := Claim(name); !errors.Is(err, ErrNotOurs) {
+			t.Errorf("claiming %s: %v, want ErrNotOurs", name, err)
+		}
+	}
+}
