@@ -42,6 +42,7 @@ type attachConfig struct {
 	json             bool
 	wait             time.Duration
 	takeOver         bool
+	failover         time.Duration // 0: never
 	swapSafe         string
 	guard            bool // insists
 	guardIfPossible  bool
@@ -69,6 +70,9 @@ func newAttach() *cobra.Command {
 			}
 			if err := c.safely(cmd.Flags()); err != nil {
 				return err
+			}
+			if c.failover < 0 {
+				return exit.Usagef("--failover %v: no target has been silent for less than no time", c.failover)
 			}
 			if err := c.checkGuard(); err != nil {
 				return err
@@ -103,11 +107,18 @@ func (c *attachConfig) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.plan, "plan", false, "print what would be reserved, and end")
 	f.BoolVar(&c.json, "json", false, "print JSON instead of the device's path, or of the plan")
 	f.DurationVar(&c.wait, "wait", initiator.OpenTime, "how long to look for the disk")
+	f.DurationVar(&c.failover, "failover", 0, "use another target of the same disk when the first, which must be dead for sure then, has been silent for so long (alone: "+failoverTime.String()+")")
+	f.Lookup("failover").NoOptDefVal = failoverTime.String()
 	swapSafeFlag(f, &c.swapSafe)
 	withoutFlag(f, &c.without)
 	guardFlags(f, &c.guard, &c.guardAllow, &c.guardLow)
 	f.BoolVar(&c.takeOver, "takeover", false, "take over the device that a process which died left, if there is one (ublk, nbd-kernel)")
 }
+
+// failoverTime is what --failover alone means: aoe serve gives up a write that it
+// repeats to an NBD server after 30 s, so that it has none in hand any more that
+// was sent before it fell silent, unless its whole host stands still.
+const failoverTime = 40 * time.Second
 
 func wayNames() (names []string) {
 	for _, w := range attach.Ways() {
@@ -121,7 +132,7 @@ func wayNames() (names []string) {
 func (c attachConfig) disk(addr frame.Addr) initiator.Config {
 	cfg := initiator.Config{
 		Addr: addr, Serial: c.serial, Depth: c.depth, ReservedRequests: c.reserved,
-		MaxRequest: int(c.maxRequest), LockMemory: c.lock, DeadTime: time.Duration(c.deadsecs) * time.Second,
+		MaxRequest: int(c.maxRequest), LockMemory: c.lock, DeadTime: time.Duration(c.deadsecs) * time.Second, Failover: c.failover,
 	}
 	if c.deadsecs < 0 {
 		cfg.DeadTime = -1

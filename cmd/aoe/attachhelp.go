@@ -29,6 +29,16 @@ sent over it goes over the others, and it is used again when it has shown the
 disk: serial number, size, and that the longest frames get through. Frames are as
 long as all paths carry at the start. aoe stat -v shows the paths.
 
+Two targets may have the same disk, with one store behind them. Only the one that
+answered first is used, with all its ports; paths to the other stand by. Two at
+once would undo writes: one that the first still has in hand, because it is slow,
+is carried out after newer ones went to the other. The other is used when it takes
+over the first one's MAC, and with --failover when the first has been silent for
+so long. DANGER: with --failover the first target must be dead by then, powered
+off or locked out of the storage, for sure. One that is only late, or cut off from
+this machine, damages the disk when it goes on. Targets other than aoe serve do
+not tell themselves apart, and are all used.
+
 A device of ublk or nbd-kernel outlives the process that serves it: when that is
 killed, requests wait in the kernel, and --takeover serves the same device
 again. What was acknowledged is on the target, what was not is sent again. It

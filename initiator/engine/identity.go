@@ -59,6 +59,7 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 	}
 	_, data, _ := frame.ParseATA(l.arg)
 	id := ReadIdentity(data)
+	silent := p.trouble[Silent].on
 	e.setPathTrouble(now, p, Refusing, false)
 	e.setPathTrouble(now, p, Silent, false)
 	if !p.standby {
@@ -71,7 +72,7 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 		return
 	}
 	e.setPathTrouble(now, p, Replaced, false)
-	if !e.onInstance(now, p, id.Instance) {
+	if !e.onInstance(now, p, id.Instance, silent) {
 		e.setPathTrouble(now, p, ShortFrames, short)
 		e.askAgain(now, p)
 		return

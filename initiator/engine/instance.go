@@ -17,9 +17,13 @@ import (
 // another is standby: it is asked for its identity every now and then, and sent
 // nothing else, until
 //
-//   - it was a path of the target in use itself, and that has none left: the
-//     target was started again, or its MAC was given to another, or
+//   - it was a path of the target in use itself until a moment ago, and that has
+//     none left: the target was started again, or its MAC was given to another, or
 //   - [Config.Failover] permits it.
+//
+// A path that was silent before it showed another instance, while the target in
+// use had others, was not its path any more, perhaps for long: that somebody has
+// that MAC now says nothing of whether the target lives.
 //
 // Targets that tell no instance are taken for one.
 
@@ -38,19 +42,20 @@ func (p *path) gone(now time.Duration, silence time.Duration) bool {
 }
 
 // onInstance takes in which target has just identified the disk over p, and
-// reports whether p may be used.
-func (e *Engine) onInstance(now time.Duration, p *path, shown frame.Instance) bool {
-	p.moved = shown != e.instance && (p.inUse() || p.moved)
+// reports whether p may be used. silent tells that p had been, when it was asked.
+func (e *Engine) onInstance(now time.Duration, p *path, shown frame.Instance, silent bool) bool {
+	was := p.inUse()
+	p.moved = shown != e.instance && (was && !silent || p.moved)
 	p.told, p.instance = true, shown
 	switch {
 	case shown == e.instance:
 		p.standby = false
-	case p.moved && !e.inUseBut(now, p):
+	case (was || p.moved) && !e.inUseBut(now, p):
 		e.turnTo(now, shown)
 	default:
 		p.standby = true
 		e.standAside(now, p)
-		if p.moved {
+		if was {
 			e.identifyOthers(now, p) // they may have moved as well
 		}
 	}
@@ -133,9 +138,10 @@ func (e *Engine) watchInstance(now time.Duration) {
 				return
 			}
 			allGone = allGone && p.gone(now, e.cfg.Silence)
-		case p.standby && p.moved:
+		case !p.standby || p.ill():
+		case p.moved:
 			moved = p
-		case p.standby && other == nil && !p.ill():
+		case other == nil:
 			other = p
 		}
 	}

@@ -11,6 +11,7 @@ import (
 const (
 	hostA frame.Instance = 0xa
 	hostB frame.Instance = 0xb
+	hostC frame.Instance = 0xc
 )
 
 // newTargets is a disk that host A has, over the first path, and another has
@@ -356,4 +357,29 @@ func TestH1NoFailoverFromATargetThatRefuses(t *testing.T) {
 	if _, on := w.engine.Trouble(Refusing); !on || w.engine.Counters().Turns != 0 {
 		t.Errorf("refuses to identify the disk: %v; turned %d times", on, w.engine.Counters().Turns)
 	}
+}
+
+// TestH1AnOldMACIsNoTakeover: the target in use had a MAC, and left it when it took
+// over another. That the old one is some other target's now does not make
+// that one the successor, however silent the target in use becomes.
+func TestH1AnOldMACIsNoTakeover(t *testing.T) {
+	w := newTargets(t, Config{DeadTime: -1}, hostB)
+	w.pass(2*time.Second, 0, 1)
+	w.instances[0] = hostB // takes the first MAC over,
+	w.announce(0)
+	w.pass(5*time.Second, 0) // and leaves the second.
+	w.state("the MAC has moved", "up", "down")
+	w.instances[1] = hostC
+	w.pass(15*time.Second, 0, 1)
+	w.state("somebody has the other MAC", "up", "standby")
+	w.submit(request(Write, 8, 1, 1))
+	w.out[0] = nil
+	w.pass(30*time.Second, 1)
+	w.state("the target in use is silent", "down", "standby")
+	if len(w.ended) != 0 {
+		t.Error("written to another target")
+	}
+	w.instances[0] = hostC
+	w.pass(5*time.Second, 0, 1)
+	w.state("its MAC was taken over", "up", "up")
 }
