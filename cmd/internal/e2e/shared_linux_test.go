@@ -19,7 +19,7 @@ import (
 const takeoverPatience = 3 * time.Minute
 
 // A pair of targets serves one NBD export under one address with one serial, on
-// two hosts. The initiator takes both as paths to one disk.
+// two hosts. The initiator uses one of them, and the other stands by.
 type targetPair struct {
 	bed   *bed
 	hosts [2]*veth.Host
@@ -62,29 +62,57 @@ func (p *targetPair) serve(t *testing.T, i int) {
 	p.procs[i] = append(servers, server)
 }
 
-// wait waits until the initiator's path to the i-th host is up, or is not.
-func (p *targetPair) wait(t *testing.T, i int, up bool) {
+// wait waits until the initiator's paths to both hosts are as said: up, standby or
+// down.
+func (p *targetPair) wait(t *testing.T, want ...string) {
 	t.Helper()
 	began := time.Now()
 	for {
 		out := mustRun(t, p.bed.initiator, binary, "stat", "-v")
-		if up == strings.Contains(out, "to "+p.macs[i].String()+": up;") {
+		if p.condition(out, 0) == want[0] && p.condition(out, 1) == want[1] {
 			break
 		}
 		if time.Since(began) > takeoverPatience {
-			t.Fatalf("the path to %v is up: want %v:\n%s", p.macs[i], up, out)
+			t.Fatalf("the paths to %v are not %v:\n%s", p.macs, want, out)
 		}
 	}
-	t.Logf("path to host %d up: %v, seen after %v", i+1, up, time.Since(began).Round(time.Millisecond))
+	t.Logf("paths to the hosts: %v, seen after %v", want, time.Since(began).Round(time.Millisecond))
 }
 
-// fail ends the i-th host at once, and gives its MAC to the other.
-func (p *targetPair) fail(t *testing.T, i int) {
+// condition is how stat says that the path to the i-th host is.
+func (p *targetPair) condition(stat string, i int) string {
+	_, how, _ := strings.Cut(stat, "to "+p.macs[i].String()+": ")
+	how, _, _ = strings.Cut(how, ";")
+	how, _, _ = strings.Cut(how, " ")
+	return how
+}
+
+// used waits until one host is used and the other stands by, and says which it is.
+func (p *targetPair) used(t *testing.T) int {
+	t.Helper()
+	out := mustRun(t, p.bed.initiator, binary, "stat", "-v")
+	i := 0
+	if p.condition(out, 1) == "up" {
+		i = 1
+	}
+	p.wait(t, roles(i, "up", "standby")...)
+	return i
+}
+
+// roles are the words for both hosts: one for the i-th, one for the other.
+func roles(i int, one, other string) []string {
+	if i == 0 {
+		return []string{one, other}
+	}
+	return []string{other, one}
+}
+
+// kill ends the i-th host at once.
+func (p *targetPair) kill(t *testing.T, i int) {
 	t.Helper()
 	for _, proc := range p.procs[i] {
 		proc.kill(t)
 	}
-	p.takeOver(t, i)
 }
 
 // stick stops the i-th host in the middle of what it does, and gives its MAC to
@@ -201,22 +229,20 @@ func (l *writers) progress(t *testing.T, n int64, what string) {
 	t.Logf("%s: %d writes acknowledged in %v", what, n, time.Since(began).Round(time.Millisecond))
 }
 
-// failOver kills one host after the other under load, and looks for what was
-// acknowledged.
+// failOver kills the host that is used under load, gives its MAC to the one that
+// stands by, and so on with that one; and looks for what was acknowledged.
 func failOver(t *testing.T, p *targetPair, rounds int) {
 	t.Helper()
 	daemon, device := p.bed.attach(t)
 	l := newWriters(t, device, 4)
 	l.start(t)
 	l.progress(t, 100, "before")
-	for round := range rounds {
-		i := round % 2
-		p.wait(t, i, true)
-		p.wait(t, 1-i, true)
-		p.fail(t, i)
+	for range rounds {
+		i := p.used(t)
+		p.kill(t, i)
+		p.takeOver(t, i)
 		l.progress(t, 100, fmt.Sprintf("host %d killed", i+1))
-		p.wait(t, i, false)
-		p.wait(t, 1-i, true)
+		p.wait(t, roles(i, "down", "up")...)
 		p.repair(t, i)
 		l.progress(t, 100, fmt.Sprintf("host %d back", i+1))
 	}
@@ -254,31 +280,58 @@ func waitFile(t *testing.T, p *proc, path string) {
 	}
 }
 
+// nbdPair is a pair of targets with one NBD server.
+func nbdPair(t *testing.T, program string) *targetPair {
+	t.Helper()
+	needProgram(t, program, map[string]string{"nbdkit": "nbdkit", "qemu-nbd": "qemu-utils"}[program])
+	dir := t.TempDir()
+	socket, image := filepath.Join(dir, "nbd"), filepath.Join(dir, "disk.img")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 16<<20); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--foreground", "--unix", socket, "file", image}
+	if program == "qemu-nbd" {
+		args = []string{"--persistent", "--shared=0", "--format=raw", "--socket", socket, image}
+	}
+	nbdServer(t, socket, program, args...)
+	return newTargetPair(t, func(*testing.T, *bed, int) (string, []*proc) { return "nbd+unix:///?socket=" + socket, nil })
+}
+
 // TestTwoTargetsOfOneNBDServer: two targets on two hosts serve one export under
-// one address with one serial. One is killed under load, the other takes over
-// its MAC, and nothing that was acknowledged is lost.
+// one address with one serial. One is used. It is killed under load, the other
+// takes over its MAC, and nothing that was acknowledged is lost.
 func TestTwoTargetsOfOneNBDServer(t *testing.T) {
 	needRoot(t)
 	for _, program := range []string{"nbdkit", "qemu-nbd"} {
-		t.Run(program, func(t *testing.T) {
-			needProgram(t, program, map[string]string{"nbdkit": "nbdkit", "qemu-nbd": "qemu-utils"}[program])
-			dir := t.TempDir()
-			socket, image := filepath.Join(dir, "nbd"), filepath.Join(dir, "disk.img")
-			if err := os.WriteFile(image, nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Truncate(image, 16<<20); err != nil {
-				t.Fatal(err)
-			}
-			args := []string{"--foreground", "--unix", socket, "file", image}
-			if program == "qemu-nbd" {
-				args = []string{"--persistent", "--shared=0", "--format=raw", "--socket", socket, image}
-			}
-			nbdServer(t, socket, program, args...)
-			p := newTargetPair(t, func(*testing.T, *bed, int) (string, []*proc) { return "nbd+unix:///?socket=" + socket, nil })
-			failOver(t, p, choose(6, 2))
-		})
+		t.Run(program, func(t *testing.T) { failOver(t, nbdPair(t, program), choose(6, 2)) })
 	}
+}
+
+// TestTwoTargetsAndFailover: as before, but the other is used because attach was
+// told that a target silent for so long is dead. The dead one comes back, stands
+// by, and is used when the other has died.
+func TestTwoTargetsAndFailover(t *testing.T) {
+	p := nbdPair(t, "nbdkit")
+	daemon, device := p.bed.attach(t, "--failover=2s")
+	l := newWriters(t, device, 4)
+	l.start(t)
+	l.progress(t, 100, "before")
+	for range 2 {
+		i := p.used(t)
+		p.kill(t, i)
+		l.progress(t, 100, fmt.Sprintf("host %d killed", i+1))
+		p.wait(t, roles(i, "down", "up")...)
+		p.serve(t, i)
+		l.progress(t, 100, fmt.Sprintf("host %d back", i+1))
+	}
+	p.used(t)
+	l.stop()
+	l.verify(t, device)
+	daemon.stop(t)
+	t.Logf("%d writes acknowledged, all found", l.done.Load())
 }
 
 // cephPair is a pair of targets with a Ceph image, and a qemu-nbd on each host
@@ -315,7 +368,7 @@ func TestStuckTargetOfACephImage(t *testing.T) {
 	}
 	l.start(t)
 	l.progress(t, 100, "before")
-	i := 0
+	i := p.used(t)
 	p.stick(t, i)
 	l.progress(t, 400, fmt.Sprintf("host %d stopped", i+1))
 	l.stop()
