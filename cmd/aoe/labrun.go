@@ -19,7 +19,8 @@ func newLabList() *cobra.Command {
 		Use:   "list [flags]",
 		Short: "List the experiments that aoe lab run knows",
 		Long: `List the experiments about policies against deadlock: what each asks, and
-whether it is a search (exhaustive) or also a simulation (of --seeds seeds).
+whether it is a search (exhaustive), also a simulation (of --seeds seeds), or
+measured on this machine: these are run only when they are named.
 
 EXIT STATUS
   0  always
@@ -33,11 +34,7 @@ EXIT STATUS
 			}
 			t := show.NewTable("name", "kind", "title")
 			for _, e := range experiments.All() {
-				kind := "search"
-				if e.Seeds {
-					kind = "simulation"
-				}
-				t.Row(e.Name, kind, e.Title)
+				t.Row(e.Name, e.Kind(), e.Title)
 			}
 			return t.Print(cmd.OutOrStdout())
 		},
@@ -64,12 +61,13 @@ func newLabRun() *cobra.Command {
 		Short: "Run experiments about policies against deadlock",
 		Long: `Run experiments and print the question, hypothesis and criterion of each, what was
 found, and the verdict: whether the hypothesis holds, and where it does not. Where
-a policy can die, the shortest way there is told in words. "all" runs all of them.
+a policy can die, the shortest way there is told in words. "all" runs all of them
+but those that are measured on this machine and need something of it: name these.
 
 The model is of a small machine whose memory is full of pages that must be written
 to a disk on the network. Searches visit every state it can get into. Simulations
 walk through the same states by chance; the same seeds give the same result.
-Needs no network and no privilege. NAME is one that aoe lab list prints.
+They need no network and no privilege. NAME is one that aoe lab list prints.
 
 EXIT STATUS
   0  they were run, whatever the verdicts
@@ -77,6 +75,7 @@ EXIT STATUS
   2  the command line was not understood, or there is no such experiment`,
 		Example: `  aoe lab run E2 E10
   aoe lab run E12 --seeds 1000
+  sudo aoe lab run E16
   aoe lab run all --json | jq -r '.[] | .name + " " + .result.verdict'`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -120,7 +119,7 @@ func chosenExperiments(names []string) ([]experiments.Experiment, error) {
 	var chosen []experiments.Experiment
 	for _, name := range names {
 		if name == "all" {
-			chosen = append(chosen, experiments.All()...)
+			chosen = append(chosen, experiments.Usual()...)
 			continue
 		}
 		e, err := experiments.Find(name)
@@ -135,10 +134,12 @@ func chosenExperiments(names []string) ([]experiments.Experiment, error) {
 func newLabReport() *cobra.Command {
 	var o experimentFlags
 	var dir string
+	var also []string
 	cmd := &cobra.Command{
 		Use:   "report -o DIR",
 		Short: "Run every experiment and write what was found as one page",
-		Long: `Run every experiment and write into DIR, which is made if it is not there:
+		Long: `Run every experiment, and of those that are measured on this machine those that are
+named by --also, and write into DIR, which is made if it is not there:
 
   index.html   the report, one page that needs nothing else: every policy since
                2005 and what becomes of it, and each experiment with its question,
@@ -146,18 +147,29 @@ func newLabReport() *cobra.Command {
   report.json  the same for programs
   eN-M.svg     the plots
 
-Takes less than a minute.
+Takes about a minute, and --also what aoe lab list --json says that they cost.
 
 EXIT STATUS
   0  the report is written, whatever the verdicts
   1  it could not be written, or an experiment could not be run
   2  the command line was not understood`,
 		Example: `  aoe lab report -o report && xdg-open report/index.html
-  aoe lab report -o report --seeds 2000`,
+  aoe lab report -o report --seeds 2000
+  sudo aoe lab report -o report --also E16`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
 				return exit.Usagef("say where the report is to go: aoe lab report -o DIR")
+			}
+			more, err := chosenExperiments(also)
+			if err != nil {
+				return err
+			}
+			chosen := experiments.Usual()
+			for _, e := range more {
+				if e.Costs != "" { // the others are there
+					chosen = append(chosen, e)
+				}
 			}
 			// Before the work, not after it.
 			if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -165,7 +177,7 @@ EXIT STATUS
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			r, err := experiments.Make(ctx, o.Options, reportVersion(), func(name string) {
+			r, err := experiments.Make(ctx, chosen, o.Options, reportVersion(), func(name string) {
 				// Only for whoever watches.
 				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s ", name)
 			})
@@ -181,6 +193,7 @@ EXIT STATUS
 		},
 	}
 	o.define(cmd.Flags())
+	cmd.Flags().StringSliceVar(&also, "also", nil, "experiments that are run only when named, as E16")
 	cmd.Flags().StringVarP(&dir, "output", "o", "", "directory for the report")
 	return cmd
 }

@@ -3,6 +3,7 @@ package experiments
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,10 @@ type Experiment struct {
 	Hypothesis string `json:"hypothesis"`
 	Criterion  string `json:"criterion"`
 	Seeds      bool   `json:"seeds"` // it is a simulation, and takes seeds
+
+	// Costs is what it takes of the machine that it is run on, if it is measured there
+	// and no simulation: it is then run only when it is asked for by name.
+	Costs string `json:"costs,omitempty"`
 
 	run func(context.Context, Options) (Result, error)
 }
@@ -94,8 +99,25 @@ type Square struct {
 func All() []Experiment {
 	return []Experiment{
 		allDirty(), unreadFlood(), readFlood(), pools(), phillips(), grouped(),
-		separate(), protocolList(), throttle(), phases(), keptFrame(), recovery(), buffers(), forged(), deadTarget(), soak(), ablation(), seeds(),
+		separate(), protocolList(), throttle(), phases(), keptFrame(), recovery(), buffers(), forged(), deadTarget(),
+		stoppedReader(), soak(), ablation(), seeds(),
 	}
+}
+
+// Usual is those that need nothing and give the same on every machine.
+func Usual() []Experiment {
+	return slices.DeleteFunc(All(), func(e Experiment) bool { return e.Costs != "" })
+}
+
+// Kind is how an experiment finds what it finds, in a word.
+func (e Experiment) Kind() string {
+	switch {
+	case e.Costs != "":
+		return "measured"
+	case e.Seeds:
+		return "simulation"
+	}
+	return "search"
 }
 
 // Find is the experiment of that name, in any case: E2, e2 or 2.

@@ -28,7 +28,7 @@ const testSeeds = 25
 func results(t *testing.T) map[string]Result {
 	t.Helper()
 	all := map[string]Result{}
-	for _, e := range All() {
+	for _, e := range Usual() {
 		r, err := e.Run(context.Background(), Options{Seeds: testSeeds})
 		if err != nil {
 			t.Fatal(err)
@@ -40,27 +40,11 @@ func results(t *testing.T) map[string]Result {
 
 func TestExperiments(t *testing.T) {
 	all := results(t)
-	for _, e := range All() {
+	for _, e := range Usual() {
 		r := all[e.Name]
+		told(t, e, r)
 		if r.Verdict != verdicts[e.Name] {
 			t.Errorf("%s %s, want %s: %q", e.Name, r.Verdict, verdicts[e.Name], r.Differs)
-		}
-		if e.Title == "" || e.Question == "" || e.Setup == "" || e.Hypothesis == "" || e.Criterion == "" || len(r.Finding) == 0 || len(r.Tables) == 0 {
-			t.Errorf("%s is not told completely", e.Name)
-		}
-		for _, table := range r.Tables {
-			for _, row := range table.Rows {
-				if len(row) != len(table.Columns) {
-					t.Errorf("%s, %s: a row of %d cells under %d columns", e.Name, table.Title, len(row), len(table.Columns))
-				}
-			}
-		}
-		for _, c := range r.Charts {
-			svg, err := c.SVG()
-			if err != nil {
-				t.Errorf("%s: %v", e.Name, err)
-			}
-			wellFormed(t, e.Name, svg)
 		}
 	}
 	for name, part := range map[string]string{
@@ -71,6 +55,28 @@ func TestExperiments(t *testing.T) {
 		if !strings.Contains(strings.Join(all[name].Differs, "\n"), part) {
 			t.Errorf("%s differs in %q, want %q among it", name, all[name].Differs, part)
 		}
+	}
+}
+
+// told checks that everything is there that somebody wants to read.
+func told(t *testing.T, e Experiment, r Result) {
+	t.Helper()
+	if e.Title == "" || e.Question == "" || e.Setup == "" || e.Hypothesis == "" || e.Criterion == "" || len(r.Finding) == 0 || len(r.Tables) == 0 {
+		t.Errorf("%s is not told completely", e.Name)
+	}
+	for _, table := range r.Tables {
+		for _, row := range table.Rows {
+			if len(row) != len(table.Columns) {
+				t.Errorf("%s, %s: a row of %d cells under %d columns", e.Name, table.Title, len(row), len(table.Columns))
+			}
+		}
+	}
+	for _, c := range r.Charts {
+		svg, err := c.SVG()
+		if err != nil {
+			t.Errorf("%s: %v", e.Name, err)
+		}
+		wellFormed(t, e.Name, svg)
 	}
 }
 
@@ -161,14 +167,14 @@ func TestCancelled(t *testing.T) {
 func TestReport(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	var named []string
-	r, err := Make(context.Background(), Options{Seeds: 5}, "test", func(name string) { named = append(named, name) })
+	r, err := Make(context.Background(), Usual(), Options{Seeds: 5}, "test", func(name string) { named = append(named, name) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	if len(named) != len(All()) {
+	if len(named) != len(Usual()) {
 		t.Errorf("progress was told of %v", named)
 	}
 	html, err := os.ReadFile(filepath.Join(dir, "index.html"))

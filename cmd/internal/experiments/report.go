@@ -53,8 +53,8 @@ type Entry struct {
 	Result Result `json:"result"`
 }
 
-// Make runs every experiment. It calls progress, if that is not nil, before each.
-func Make(ctx context.Context, o Options, version string, progress func(name string)) (Report, error) {
+// Make runs experiments. It calls progress, if that is not nil, before each.
+func Make(ctx context.Context, chosen []Experiment, o Options, version string, progress func(name string)) (Report, error) {
 	if o.Seeds <= 0 {
 		o.Seeds = defaultSeeds
 	}
@@ -64,7 +64,7 @@ func Make(ctx context.Context, o Options, version string, progress func(name str
 		Machine: fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		Seeds:   o.Seeds, First: o.First,
 	}
-	for _, e := range All() {
+	for _, e := range chosen {
 		if progress != nil {
 			progress(e.Name)
 		}
