@@ -46,8 +46,9 @@ type Config struct {
 	// DefaultBufferCount; negative, or more than 32767, is refused.
 	BufferCount int
 	// Workers of each disk wait for its device: so many for reads, and as many
-	// again for writes, or one where the store is written by one at a time
-	// (store.Info.OneWriter). Zero means DefaultWorkers; negative is refused.
+	// again for writes, one where the store is written by one at a time
+	// (store.Info.OneWriter), or as many as it wants if that is more
+	// (store.Info.Writers). Zero means DefaultWorkers; negative is refused.
 	Workers int
 	// Batch is the most frames taken from a link at a time. Zero means
 	// DefaultBatch; negative is refused.

@@ -53,6 +53,56 @@ func TestGroupCommit(t *testing.T) {
 	g.open(1)
 }
 
+// A sharing store says how many writes it wants to have under way.
+type sharing struct {
+	*gate
+	writers int
+}
+
+func (s sharing) Info() store.Info {
+	i := s.gate.Info()
+	i.Writers = s.writers
+	return i
+}
+
+// Writes that share what makes them durable are under way together, however few
+// workers there are.
+func TestManyWritersAtOnce(t *testing.T) {
+	const n = 20
+	g := newGate(1<<20, writes)
+	r := serve(t, target.Config{Workers: 2}, 1, target.Disk{Addr: e21, Store: sharing{g, n}})
+	for i := range n {
+		r.tap.in <- r.write(e21, uint64(i), sectors(1, 1))
+	}
+	for range n {
+		<-g.entered
+	}
+	g.open(n)
+	for range n {
+		wantOK(t, r.next(r.tap))
+	}
+}
+
+// A write that is done does not wait for one that is still to be made, which would
+// wait for another sync.
+func TestNoWriteWaitsForTheNext(t *testing.T) {
+	g := newGate(1<<20, writes)
+	r := serve(t, target.Config{Workers: 2}, 1, target.Disk{Addr: e21, Store: sharing{g, 2}})
+	for i := range 3 {
+		r.tap.in <- r.write(e21, uint64(i), sectors(1, 1))
+	}
+	for range 2 {
+		<-g.entered
+	}
+	g.open(1)
+	wantOK(t, r.next(r.tap))
+	<-g.entered
+	g.open(2)
+	for range 2 {
+		wantOK(t, r.next(r.tap))
+	}
+}
+
 // TestH17FlushIsASync: in both modes; and in flush mode a write is not one.
 func TestH17FlushIsASync(t *testing.T) {
 	for _, mode := range []target.Mode{target.ModeSync, target.ModeFlush} {

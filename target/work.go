@@ -12,7 +12,8 @@ import (
 //   - readers, several, because reads that miss the cache wait for the device,
 //     and the device can do several at once;
 //   - writers: one for a file, which the file system lets be written by one at a
-//     time anyway. It takes all that there is to be written, and hands it on;
+//     time anyway. It takes all that there is to be written, and hands it on. For
+//     an NBD export so many that what waits for one flush is worth it;
 //   - one that syncs, for all that was written meanwhile, and answers.
 //
 // One writer instead of eight made writes to a file on ext4 twice as fast: eight
@@ -59,7 +60,7 @@ func (d *disk) start(workers int) {
 	for range workers {
 		d.workers.Go(d.read)
 	}
-	writers := workers
+	writers := max(workers, d.info.Writers)
 	if d.info.OneWriter {
 		writers = 1
 	}
@@ -116,9 +117,10 @@ func (d *disk) write() {
 }
 
 // nextWrite is what else there is to be written now, unless so many answers
-// are ready that they had better be sent.
+// are ready that they had better be sent, or a write takes long, so that those
+// done would wait for it.
 func (d *disk) nextWrite(ready int) *request {
-	if ready >= replyBatch {
+	if ready >= replyBatch || d.info.Writers > 0 {
 		return nil
 	}
 	select {

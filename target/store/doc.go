@@ -28,11 +28,13 @@
 // still owe the record of where it went. Sync is as necessary as without it.
 //
 // An NBD server that goes away may come back without what it had answered and
-// not synced. With Config.Durable, every write is durable when it is answered,
-// and there is nothing to forget; without, one Sync returns [ErrLost]. What was
-// not answered is repeated once the server is back, before anything else, or
-// fails after NBDConfig.Patience. It is not repeated before NBDConfig.Fence is
-// over if the server may still have the first copy in hand.
+// not synced. With Config.Durable, every write is durable when it returns: one
+// that is made alone by FUA, and those that are made at the same time by a FLUSH
+// that they share and wait for; there is nothing to forget. A FLUSH that fails
+// makes all later writes fail, and Sync. Without Durable, one Sync returns
+// [ErrLost]. What has not returned is repeated once the server is back, before
+// anything else, or fails after NBDConfig.Patience. It is not repeated before
+// NBDConfig.Fence is over if the server may still have the first copy in hand.
 //
 // # Exclusion
 //

@@ -19,10 +19,10 @@ type NBDConfig struct {
 	// Offset, Length and ReadOnly are those of Config.
 	Offset, Length int64
 	ReadOnly       bool
-	// Durable has every write on stable storage when it returns (FUA), so
-	// that none is lost when the server goes away and comes back, and Sync
-	// has little to do. A server that does not know FUA gets a FLUSH from Sync
-	// as without. See ErrLost.
+	// Durable has every write on stable storage when it returns, so that none
+	// is lost when the server goes away and comes back, and Sync has little to
+	// do: by FUA, or by a FLUSH that writes at the same time share. From a
+	// server that knows neither nothing can be had. See ErrLost.
 	Durable bool
 	// InFlight is how many requests may be under way at once. Zero is 64;
 	// negative is refused.
@@ -94,6 +94,7 @@ type NBD struct {
 	stable   uint64     // of those, how many are durable
 	lost     bool       // some were lost, and nobody was told
 	old      bool       // another process may have left changes to be flushed
+	group    nbdGroup
 	stats    NBDStats
 }
 
@@ -112,17 +113,11 @@ func OpenNBD(cfg NBDConfig) (*NBD, error) {
 	}
 	n := &NBD{
 		cfg: cfg, blocks: true, old: true, up: true,
-		free:    make(chan *nbdSlot, cfg.InFlight),
 		wake:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		ended:   make(chan struct{}),
-		slots:   make([]nbdSlot, cfg.InFlight),
-		queue:   make([]*nbdSlot, 0, cfg.InFlight),
 	}
-	for i := range n.slots {
-		n.slots[i] = nbdSlot{index: uint32(i), done: make(chan error, 1)}
-		n.free <- &n.slots[i]
-	}
+	n.makeSlots(cfg.InFlight)
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
 	conn, e, err := n.connect(ctx)
@@ -159,7 +154,7 @@ func (n *NBD) describe(a nbdAddress, e nbdExport) error {
 	n.info = Info{
 		Name: n.cfg.URI, Identity: a.identity(), PhysicalBlock: physicalBlock(e.preferred),
 		Trim: trim || zeroes, TrimZeroes: zeroes, ReadOnly: n.cfg.ReadOnly,
-		Rotational: e.can(nbdRotational), Volatile: !e.can(nbdSendFlush | nbdSendFUA),
+		Writers: n.writers(), Rotational: e.can(nbdRotational), Volatile: !e.can(nbdSendFlush | nbdSendFUA),
 	}
 	if n.info.Identity != "" && n.cfg.Offset > 0 {
 		n.info.Identity += fmt.Sprintf("+%d", n.cfg.Offset)
@@ -271,7 +266,15 @@ func (n *NBD) Trim(off, length int64) error {
 // durable reports whether each change is on stable storage when it is answered.
 // Where there is no FLUSH to make it so later, it has to be.
 func (n *NBD) durable() bool {
-	return n.use&nbdSendFUA != 0 && (n.cfg.Durable || n.use&nbdSendFlush == 0)
+	return n.grouped() || n.use&nbdSendFUA != 0 && (n.cfg.Durable || n.use&nbdSendFlush == 0)
+}
+
+// writers leaves some requests for reads, which wait for nobody.
+func (n *NBD) writers() int {
+	if !n.grouped() {
+		return 0
+	}
+	return (n.cfg.InFlight + 1) / 2
 }
 
 // Sync implements Store. A server without FLUSH has no cache that we could know
@@ -281,7 +284,7 @@ func (n *NBD) Sync() error {
 		return nil
 	}
 	n.mu.Lock()
-	needless := n.durable() && !n.old
+	needless := n.durable() && !n.old && n.group.failed == nil
 	n.mu.Unlock()
 	if needless {
 		return nil

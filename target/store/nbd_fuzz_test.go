@@ -117,14 +117,16 @@ func FuzzNBDReplies(f *testing.F) {
 	f.Add(bytes.Join([][]byte{ok(first | 1), ok(first), make([]byte, 512), ok(first)}, nil))
 	f.Add(ok(first | 7))
 	f.Add(append(ok(first), 1, 2, 3))
+	f.Add(bytes.Join([][]byte{ok(first | 2), ok(first | 3), ok(first | 1)}, nil))
+	f.Add(bytes.Join([][]byte{ok(first | 3), ok(first | 2), ok(first | 1)}, nil))
 	f.Fuzz(func(t *testing.T, says []byte) {
-		n := &NBD{cfg: NBDConfig{Patience: -1}, slots: make([]nbdSlot, 2), queue: make([]*nbdSlot, 0, 2), up: true, wake: make(chan struct{}, 1)}
-		for i := range n.slots {
-			n.slots[i] = nbdSlot{index: uint32(i), done: make(chan error, 1)}
-		}
-		n.slots[0].command, n.slots[0].data, n.slots[0].length = nbdCmdRead, make([]byte, 512), 512
-		n.slots[1].command, n.slots[1].data, n.slots[1].length = nbdCmdWrite, make([]byte, 512), 512
-		for i := range n.slots {
+		n := &NBD{cfg: NBDConfig{Patience: -1, Durable: true}, use: nbdSendFlush | nbdSendFUA, up: true, wake: make(chan struct{}, 1)}
+		// A read, a write with FUA, and one that waits for a flush, which is
+		// the last slot.
+		commands := []uint16{nbdCmdRead, nbdCmdWrite, nbdCmdWrite}
+		n.makeSlots(len(commands))
+		for i, c := range commands {
+			n.slots[i].command, n.slots[i].data, n.slots[i].length = c, make([]byte, 512), 512
 			if err := n.submit(&n.slots[i]); err != nil {
 				t.Fatal(err)
 			}
@@ -141,14 +143,21 @@ func FuzzNBDReplies(f *testing.F) {
 			t.Errorf("talk ended with %v", err)
 		}
 		n.broke(io.EOF)
-		for i := range n.slots {
+		flushed := bytes.Contains(says, ok(first|3))
+		for i := range commands {
 			s := &n.slots[i]
 			done := len(s.done) == 1
 			if done == (s.state == nbdQueued) {
 				t.Fatalf("request %d: done %v, in state %d", i, done, s.state)
 			}
-			if done && i == 0 && <-s.done == nil && !bytes.Contains(says, s.data) {
+			if !done {
+				continue
+			}
+			switch err := <-s.done; {
+			case err == nil && i == 0 && !bytes.Contains(says, s.data):
 				t.Error("a read has what the server did not send")
+			case err == nil && i == 2 && !flushed:
+				t.Error("a write ended without the flush that it waited for")
 			}
 		}
 	})

@@ -29,6 +29,8 @@ type nbdSlot struct {
 
 	gen     uint32    // of the cookie: how often the slot was sent
 	sent    bool      // at least once
+	shares  bool      // a change that waits for a flush of all
+	torn    error     // of another change; see tearLocked
 	mark    uint64    // changed, when a flush was sent
 	expires time.Time // zero while the server was there all the time
 }
@@ -39,6 +41,7 @@ const (
 	nbdIdle nbdState = iota
 	nbdQueued
 	nbdSent
+	nbdWritten // answered, and not known to be durable: see nbdGroup
 )
 
 func (s *nbdSlot) cookie() uint64 { return uint64(s.gen)<<32 | uint64(s.index) }
@@ -48,14 +51,26 @@ func (s *nbdSlot) changes() bool {
 	return s.command == nbdCmdWrite || s.command == nbdCmdTrim || s.command == nbdCmdWriteZeroes
 }
 
+// makeSlots reserves what so many requests need, and the group's flush.
+func (n *NBD) makeSlots(inFlight int) {
+	n.slots = make([]nbdSlot, inFlight+1)
+	n.queue = make([]*nbdSlot, 0, inFlight+1)
+	n.free = make(chan *nbdSlot, inFlight)
+	n.group.written, n.group.covered = make([]*nbdSlot, 0, inFlight), make([]*nbdSlot, 0, inFlight)
+	for i := range n.slots {
+		n.slots[i] = nbdSlot{index: uint32(i), done: make(chan error, 1)}
+	}
+	n.group.flush = &n.slots[inFlight]
+	for i := range inFlight {
+		n.free <- &n.slots[i]
+	}
+}
+
 // do carries out one request.
 func (n *NBD) do(command uint16, data []byte, off int64, length int) error {
 	s := <-n.free
 	s.command, s.data, s.off, s.length = command, data, n.cfg.Offset+off, uint32(length)
-	s.flags, s.sent, s.expires = 0, false, time.Time{}
-	if s.changes() && n.durable() {
-		s.flags = nbdFlagFUA
-	}
+	s.flags, s.sent, s.shares, s.torn, s.expires = 0, false, false, nil, time.Time{}
 	err := n.submit(s)
 	if err == nil {
 		err = <-s.done
@@ -69,9 +84,14 @@ func (n *NBD) do(command uint16, data []byte, off int64, length int) error {
 func (n *NBD) submit(s *nbdSlot) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s.command == nbdCmdFlush && n.lost {
+	switch {
+	case n.group.failed != nil && s.command != nbdCmdRead:
+		return n.group.failed
+	case s.command == nbdCmdFlush && n.lost:
 		n.lost = false
 		return ErrLost
+	case s.changes():
+		n.beginLocked(s)
 	}
 	n.seq++
 	s.seq, s.state = n.seq, nbdQueued
@@ -112,6 +132,9 @@ func (n *NBD) take(batch []*nbdSlot) []*nbdSlot {
 		}
 		s.gen++
 		s.state, s.sent, s.mark = nbdSent, true, n.changed
+		if s == n.group.flush {
+			n.coverLocked()
+		}
 		batch = append(batch, s)
 	}
 	n.queue = slices.Delete(n.queue, 0, k)
@@ -137,18 +160,25 @@ func (n *NBD) find(cookie uint64) (*nbdSlot, error) {
 // complete ends a request that was answered with err.
 func (n *NBD) complete(s *nbdSlot, err error) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answered++
 	switch {
 	case s.command == nbdCmdFlush:
 		// Also if it failed: who asked for it has been told.
 		n.stable = max(n.stable, s.mark)
 		n.old = n.old && err != nil
-	case s.changes() && s.flags&nbdFlagFUA == 0:
+	case s.changes() && n.durable():
+		if err = n.settleLocked(s, err); s.shares && err == nil {
+			return
+		}
+	case s.changes():
 		n.changed++ // also if it failed: some part may be written
 	}
-	s.state = nbdIdle
-	n.answered++
-	n.mu.Unlock()
-	s.done <- err
+	if s == n.group.flush {
+		n.flushedLocked(err)
+		return
+	}
+	n.endLocked(s, err)
 }
 
 // answers is how many requests were answered so far.
@@ -170,6 +200,7 @@ func (n *NBD) broke(why error) (changing bool) {
 	}
 	now := time.Now()
 	n.queue = n.queue[:0]
+	n.group.forgetLocked()
 	for i := range n.slots {
 		s := &n.slots[i]
 		if s.state == nbdIdle {
@@ -181,7 +212,7 @@ func (n *NBD) broke(why error) (changing bool) {
 			continue
 		}
 		changing = changing || s.state == nbdSent && s.changes()
-		s.state = nbdQueued
+		s.state, s.torn = nbdQueued, nil
 		n.expireLater(s, now)
 		n.queue = append(n.queue, s)
 	}
@@ -189,9 +220,12 @@ func (n *NBD) broke(why error) (changing bool) {
 	return changing
 }
 
-// endLocked ends a request that is not under way.
+// endLocked ends a request that is no longer the connection's.
 func (n *NBD) endLocked(s *nbdSlot, err error) {
 	s.state = nbdIdle
+	if s.changes() {
+		n.group.changing--
+	}
 	s.done <- err // has room
 }
 

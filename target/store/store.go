@@ -71,6 +71,9 @@ type Info struct {
 	// OneWriter tells that it is written by one at a time, however many try:
 	// a file system locks a file for each buffered write.
 	OneWriter bool
+	// Writers is how many writes had better be under way at once, because they
+	// share what makes them durable and each waits for it. Zero tells nothing.
+	Writers int
 	// Tail is how many bytes at the end are not served because they are not
 	// a whole sector. Always less than SectorSize.
 	Tail int
@@ -125,7 +128,7 @@ type Config struct {
 	// is refused, and so is every system but Linux.
 	Direct bool
 	// Durable says that nothing is answered before it is on stable storage, so
-	// that an NBD server had better put each write there by itself; see
+	// that an NBD server had better put writes there as they are made; see
 	// NBDConfig. A file needs nothing of it.
 	Durable bool
 	// Snapshot opens for reading only, puts a private copy-on-write layer on
