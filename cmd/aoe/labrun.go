@@ -85,6 +85,7 @@ EXIT STATUS
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
+			o.Tell = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), "aoe:", what) }
 			entries := []experiments.Entry{}
 			for i, e := range chosen {
 				result, err := e.Run(ctx, o.Options)
@@ -177,6 +178,7 @@ EXIT STATUS
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
+			o.Tell = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), "aoe:", what) }
 			r, err := experiments.Make(ctx, chosen, o.Options, reportVersion(), func(name string) {
 				// Only for whoever watches.
 				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s ", name)

@@ -32,6 +32,9 @@ type Options struct {
 
 	// First is the first seed. The others follow it.
 	First uint64
+
+	// Tell is told how those get on that take minutes. Nil tells nobody.
+	Tell func(string)
 }
 
 const defaultSeeds = 200
@@ -100,7 +103,7 @@ func All() []Experiment {
 	return []Experiment{
 		allDirty(), unreadFlood(), readFlood(), pools(), phillips(), grouped(),
 		separate(), protocolList(), throttle(), phases(), keptFrame(), recovery(), buffers(), forged(), deadTarget(),
-		stoppedReader(), soak(), ablation(), seeds(),
+		stoppedReader(), kernelOrOurs(), soak(), ablation(), seeds(), crowds(),
 	}
 }
 

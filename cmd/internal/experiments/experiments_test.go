@@ -20,7 +20,7 @@ import (
 // only in part, the finding is the news, and TestDifferences says which.
 var verdicts = map[string]Verdict{
 	"E1": Partly, "E2": Holds, "E3": Holds, "E4": Holds, "E5": Partly, "E6": Holds,
-	"E7": Holds, "E8": Holds, "E9": Holds, "E10": Partly, "E11": Partly, "E12": Holds, "E13": Partly, "E14": Holds, "E15": Holds, "E18": Holds, "ablation": Partly, "seeds": Holds,
+	"E7": Holds, "E8": Holds, "E9": Holds, "E10": Partly, "E11": Partly, "E12": Holds, "E13": Partly, "E14": Holds, "E15": Holds, "E18": Holds, "ablation": Partly, "seeds": Holds, "fabric": Partly,
 }
 
 const testSeeds = 25
@@ -50,7 +50,7 @@ func TestExperiments(t *testing.T) {
 	for name, part := range map[string]string{
 		"E1": "polyakov was expected to live", "E5": "phillips-posted: 0 dead states",
 		"E10": "ours-t2 needs 2", "E11": "1 set aside, kept false: 0 dead", "ablation": "without the filter nothing is dead",
-		"E13": "frames were sent again",
+		"E13": "frames were sent again", "fabric": "256 initiators of one target",
 	} {
 		if !strings.Contains(strings.Join(all[name].Differs, "\n"), part) {
 			t.Errorf("%s differs in %q, want %q among it", name, all[name].Differs, part)
@@ -151,7 +151,7 @@ func TestFind(t *testing.T) {
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	for _, name := range []string{"E2", "E9", "E12", "E13", "E15", "E18", "seeds"} {
+	for _, name := range []string{"E2", "E9", "E12", "E13", "E15", "E18", "seeds", "fabric"} {
 		e, err := Find(name)
 		if err != nil {
 			t.Fatal(err)
