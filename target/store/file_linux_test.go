@@ -216,9 +216,20 @@ func TestReadNowKnowsTheCache(t *testing.T) {
 	} else if err != nil || buf[0] != 1 {
 		t.Errorf("a cached read: %v", err)
 	}
-	drop(t, p)
-	if err := q.ReadNow(buf, 512<<10); !errors.Is(err, store.ErrWouldBlock) {
-		t.Errorf("a read that has to wait: %v, want ErrWouldBlock", err)
+	// The kernel begins to read ahead before it says that it would have to wait,
+	// so that a fast disk can be there first: that is no wait.
+	waits := 0
+	for range 1000 {
+		drop(t, p)
+		if err := q.ReadNow(buf, 512<<10); errors.Is(err, store.ErrWouldBlock) {
+			waits++
+			break
+		} else if err != nil || buf[0] != 1 {
+			t.Fatalf("a read that need not wait: %v", err)
+		}
+	}
+	if waits == 0 {
+		t.Error("of 1000 reads of what is not in memory, none would have to wait")
 	}
 	if err := q.WriteNow(buf, 0); !errors.Is(err, store.ErrWouldBlock) {
 		t.Errorf("a write on a disk: %v, want ErrWouldBlock", err)
