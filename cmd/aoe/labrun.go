@@ -139,8 +139,8 @@ func newLabReport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report -o DIR",
 		Short: "Run every experiment and write what was found as one page",
-		Long: `Run every experiment, and of those that are measured on this machine those that are
-named by --also, and write into DIR, which is made if it is not there:
+		Long: `Run every experiment, and of those that are measured on this machine those that
+are named by --also, and write into DIR, which is made if it is not there:
 
   index.html   the report, one page that needs nothing else: every policy since
                2005 and what becomes of it, and each experiment with its question,
