@@ -13,6 +13,7 @@ import (
 
 	"aoe/cmd/internal/exit"
 	"aoe/cmd/internal/lab"
+	"aoe/cmd/internal/live"
 	"aoe/cmd/internal/show"
 	"aoe/frame/link/linktest"
 )
@@ -27,6 +28,7 @@ type labConfig struct {
 	tree                     string
 	ops                      int
 	json, verbose            bool
+	http                     string
 }
 
 func newLab() *cobra.Command {
@@ -44,6 +46,11 @@ digest; then read and write with 5 % of all frames lost, duplicated and reordere
 and once more with every ordinary allocation failing, under a flood of foreign and
 forged frames. Ends with a table: what was done, how many received frames were
 kept and how many freed at once, how low the reserve was, and a verdict.
+
+With --http ADDRESS a page for a browser shows the disk while the lab runs: how
+full the reserve is, frames admitted and freed, what is in flight, latency and the
+regime. Its address is printed on standard error; /stats there is the same as
+JSON. There is no authentication: with 127.0.0.1 only this machine sees it.
 
 With COMMAND: run it on the host of the attached disk, with these variables set,
 and return its exit status:
@@ -66,6 +73,7 @@ EXIT STATUS
   aoe lab -- sh -c 'mkfs.ext4 -q $AOE_DEVICE && fsck.ext4 -fn $AOE_DEVICE'
   aoe lab --loss 5% --seed 7 -- fio --name=x --filename='$AOE_DEVICE' \
       --rw=randwrite --direct=1 --verify=crc32c --size=100M
+  aoe lab --http 127.0.0.1:0
   aoe lab --reserve-only --flood 5000 -- sh -c 'dd if=/dev/zero of=$AOE_DEVICE'`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -76,10 +84,7 @@ EXIT STATUS
 				c.Seed = uint64(rand.Uint32())
 			}
 			c.Size = int64(c.size)
-			if len(args) > 0 {
-				return c.captive(cmd, args)
-			}
-			return c.newcomer(cmd)
+			return c.shown(cmd, args)
 		},
 	}
 	c.flags(cmd.Flags())
@@ -104,6 +109,7 @@ func (c *labConfig) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.ops, "ops", 0, "reads and writes of each of 8 workers in the hard steps (default 100)")
 	f.BoolVar(&c.json, "json", false, "without COMMAND: print JSON")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "with COMMAND: print what became of the frames")
+	f.StringVar(&c.http, "http", "", "show a live page at this address: 127.0.0.1:0 is any port")
 }
 
 // newLabWorker is how aoe lab starts itself for the work on its disk. It is not
@@ -123,6 +129,29 @@ func (c labConfig) faults() linktest.Faults {
 	return linktest.Faults{Loss: float64(c.loss), Duplicate: float64(c.duplicate), Reorder: float64(c.reorder)}
 }
 
+// shown runs the lab, and shows it to browsers if that was asked for.
+func (c labConfig) shown(cmd *cobra.Command, args []string) (err error) {
+	run, failed := c.newcomer, exit.Failed
+	if len(args) > 0 {
+		run, failed = func(cmd *cobra.Command) error { return c.captive(cmd, args) }, exit.LabFailed
+	}
+	if c.http == "" {
+		return run(cmd)
+	}
+	if c.Page, err = live.Listen(c.http); err != nil {
+		return exit.With(failed, err)
+	}
+	if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "aoe lab: live at", c.Page.URL()); err != nil {
+		return exit.With(failed, errors.Join(err, c.Page.Close()))
+	}
+	err = run(cmd)
+	// The lab is what was asked for: its status counts, if it has one.
+	if closeErr := c.Page.Close(); err == nil {
+		err = exit.With(failed, closeErr)
+	}
+	return err
+}
+
 func (c labConfig) captive(cmd *cobra.Command, args []string) error {
 	if c.tree != "" || c.ops != 0 || c.json {
 		return exit.Usagef("--tree, --ops and --json are for aoe lab without a command")
@@ -139,7 +168,10 @@ func (c labConfig) captive(cmd *cobra.Command, args []string) error {
 	if c.verbose {
 		cfg.Report = cmd.ErrOrStderr()
 	}
-	return lab.Captive(ctx, cfg)
+	err := lab.Captive(ctx, cfg)
+	status, _ := exit.Of(err)
+	c.Page.Finish(fmt.Sprintf("The command has ended with status %d.", status))
+	return err
 }
 
 func (c labConfig) newcomer(cmd *cobra.Command) error {
@@ -153,6 +185,11 @@ func (c labConfig) newcomer(cmd *cobra.Command) error {
 		cfg.Progress = lab.NewProgress(f)
 	}
 	report, err := lab.Newcomer(ctx, cfg)
+	if report.OK && err == nil {
+		c.Page.Finish("All of it held.")
+	} else {
+		c.Page.Finish("It did not hold, or was interrupted.")
+	}
 	if len(report.Rows) == 0 {
 		return err
 	}

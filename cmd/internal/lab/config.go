@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 
+	"aoe/cmd/internal/live"
 	"aoe/frame"
 	"aoe/frame/link/linktest"
 )
@@ -23,6 +24,8 @@ type Config struct {
 	// Dir is where the image and the run directory are made, in a directory
 	// of their own. Empty means the system's directory for temporary files.
 	Dir string
+	// Page shows the lab while it runs. Nil shows nothing.
+	Page *live.Page
 }
 
 // DefaultSize holds the Go toolchain's sources several times.

@@ -1,14 +1,14 @@
 package lab
 
 import (
+	"aoe/cmd/internal/live"
 	"aoe/initiator"
-	"aoe/initiator/engine"
 )
 
 // framesBetween is what the initiator did with frames between two looks at its
 // counters. The low-water mark is that of its whole life.
 func framesBetween(before, after initiator.Stats) *Frames {
-	b, a := reasons(before.Drops), reasons(after.Drops)
+	b, a := live.Reasons(before.Drops), live.Reasons(after.Drops)
 	f := &Frames{
 		Admitted: after.Answered - before.Answered,
 		Freed:    map[string]uint64{},
@@ -23,22 +23,4 @@ func framesBetween(before, after initiator.Stats) *Frames {
 		}
 	}
 	return f
-}
-
-// reasons are the engine's, in words.
-func reasons(d engine.Drops) map[string]uint64 {
-	return map[string]uint64{
-		"too short":              d.Short,
-		"not AoE":                d.EtherType,
-		"a request":              d.Request,
-		"another version":        d.Version,
-		"not from the target":    d.Source,
-		"another disk":           d.Address,
-		"not to us":              d.Destination,
-		"tag never given out":    d.Tag,
-		"answered already":       d.Late,
-		"another command":        d.Command,
-		"cut short":              d.Truncated,
-		"announcement (noticed)": d.Announce,
-	}
 }

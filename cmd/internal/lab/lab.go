@@ -102,6 +102,11 @@ func (l *Lab) makeDir() error {
 		return err
 	}
 	l.cleanup.push("the owner's file", func(context.Context) error { return os.Remove(filepath.Join(dir, ownerFile)) })
+	l.cfg.Page.Watch(l.RunDir(), Addr)
+	l.cleanup.push("what the page shows", func(context.Context) error {
+		l.cfg.Page.Watch("", Addr)
+		return nil
+	})
 	run := string(l.RunDir())
 	if err := os.Mkdir(run, 0o700); err != nil {
 		return fmt.Errorf("lab: %w", err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"aoe/cmd/internal/live"
 	"aoe/cmd/internal/show"
 	"aoe/frame"
 	"aoe/frame/link/linktest"
@@ -146,6 +147,7 @@ func (r *run) step(ctx context.Context, s step) bool {
 		total = s.bytes(r)
 	}
 	r.cfg.Progress.Begin(s.name, total)
+	r.cfg.Page.Begin(s.name)
 	r.row = Row{Step: s.name}
 	began := time.Now()
 	err := s.do(r, ctx)
@@ -159,6 +161,7 @@ func (r *run) step(ctx context.Context, s step) bool {
 	}
 	r.report.Rows = append(r.report.Rows, r.row)
 	r.cfg.Progress.End(r.row)
+	r.cfg.Page.End(live.Step{Name: r.row.Step, Did: r.row.Did, Took: r.row.Took, OK: r.row.OK, Why: r.row.Error})
 	return err == nil
 }
 
