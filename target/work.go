@@ -94,8 +94,12 @@ func (d *disk) read() {
 // write writes what there is to be written, all that has arrived at a time.
 // What has to be synced goes on to sync, the rest is answered.
 func (d *disk) write() {
-	a := d.newAnswers(d.reserved())
-	written := make([]*request, 0, d.reserved())
+	most := d.reserved()
+	if d.oneByOne() {
+		most = 1
+	}
+	a := d.newAnswers(most)
+	written := make([]*request, 0, most)
 	for r := range d.lanes.writes {
 		for r != nil {
 			if r.err = d.change(r); r.err == nil && d.mode.answersSynced() {
@@ -116,11 +120,14 @@ func (d *disk) write() {
 	}
 }
 
+// oneByOne reports whether a write takes so long that one which is done had better
+// not wait for another.
+func (d *disk) oneByOne() bool { return d.info.Writers > 0 }
+
 // nextWrite is what else there is to be written now, unless so many answers
-// are ready that they had better be sent, or a write takes long, so that those
-// done would wait for it.
+// are ready that they had better be sent.
 func (d *disk) nextWrite(ready int) *request {
-	if ready >= replyBatch || d.info.Writers > 0 {
+	if ready >= replyBatch || d.oneByOne() {
 		return nil
 	}
 	select {
