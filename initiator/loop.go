@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"time"
 
+	"aoe/frame"
 	"aoe/initiator/engine"
 )
 
@@ -72,14 +73,23 @@ func (d *Disk) sleep() time.Duration {
 }
 
 // receive keeps a frame by exchange if it answers a request, and frees it at
-// once if not (I5).
+// once if not (I5). What answers only a part of a frame is copied.
 func (d *Disk) receive(now time.Duration, p *port, slot int, b []byte) {
 	r, i := d.engine.Receive(now, p.index, b)
 	if r == nil {
 		p.stock.Drop(slot)
 		return
 	}
-	p.stock.Exchange(slot, d.requests[r.ID].grant, receiveIndex(i))
+	f, grant := &r.Frames[i], d.requests[r.ID].grant
+	if f.Count == f.Sectors {
+		p.stock.Exchange(slot, grant, receiveIndex(i))
+		return
+	}
+	if r.Kind == engine.Read { // the path carries less than a frame: an answer of several
+		at := frame.ATADataOffset + int(f.From)*frame.SectorSize
+		copy(grant.Buffers()[receiveIndex(i)].Data[at:], b[frame.ATADataOffset:][:int(f.Count)*frame.SectorSize])
+	}
+	p.stock.Drop(slot)
 }
 
 // turn does all but receiving. It reports whether the disk is being closed.

@@ -196,8 +196,3 @@ func flushOp(id frame.Identify) frame.Opcode {
 	}
 	return 0
 }
-
-// fits reports whether the frames that were agreed on fit the port's MTU.
-func (d *Disk) fits(mtu int) bool {
-	return frame.ATADataOffset-frame.EthernetLen+d.payload*frame.SectorSize <= mtu
-}

@@ -244,3 +244,49 @@ func TestPathsInCrunch(t *testing.T) {
 	w.disk.SetPressure(false)
 	w.more(200)
 }
+
+// TestH15PayloadFollowsTheNetwork: on the only path the switch loses long frames,
+// then our port gets a smaller MTU, and each time it is undone. Under load nothing
+// is lost, and the frames are whole again in the end.
+func TestH15PayloadFollowsTheNetwork(t *testing.T) {
+	noLeaks(t)
+	b := newSegment(t, bedConfig{})
+	b.open(Config{DeadTime: -1})
+	w := &twoPaths{bed: b}
+	stop := w.load(4)
+	defer func() { stop() }()
+	w.more(200)
+	payload := func() int { return w.disk.Stats().Paths[0].Payload }
+	if n := payload(); n != 8192 {
+		t.Fatalf("%d bytes in a frame at the start", n)
+	}
+	for _, hurt := range []struct {
+		name     string
+		on, heal func()
+	}{
+		{"switch", func() { b.sw.SetScript(shorterThan(1514)) }, func() { b.sw.SetScript(nil) }},
+		{"our port", func() { b.port.SetMTU(1500) }, func() { b.port.SetMTU(9000) }},
+	} {
+		hurt.on()
+		w.until(hurt.name+": frames are shorter", func() bool { return payload() == 1024 })
+		w.more(200)
+		if st := w.disk.State(); st.Condition != Degraded {
+			t.Errorf("%s: the disk is %s", hurt.name, st.Condition)
+		}
+		hurt.heal()
+		w.until(hurt.name+": frames are whole again", func() bool { return payload() == 8192 })
+		w.more(200)
+		w.until("the disk is up", func() bool { return w.disk.State().Condition == Up })
+	}
+	if w.disk.Stats().Cut == 0 {
+		t.Error("no frame was sent in parts")
+	}
+}
+
+// shorterThan loses frames that are longer than that.
+func shorterThan(n int) linktest.Script {
+	return func(_, _ frame.MAC, f []byte, drawn linktest.Fate) linktest.Fate {
+		drawn.Lost = drawn.Lost || len(f) > n
+		return drawn
+	}
+}

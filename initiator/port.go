@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"aoe/frame"
 	"aoe/frame/link"
 	"aoe/reserve"
 )
@@ -81,7 +82,7 @@ func (d *Disk) receivePumped(now time.Duration) {
 		}
 		if p.err != nil && !p.failed {
 			p.failed = true
-			d.engine.LinkChanged(now, p.index, p.link.State().MAC, false, false)
+			d.engine.LinkChanged(now, p.index, p.link.State().MAC, false, 0)
 		}
 		p.full.Store(false)
 		p.emptied <- struct{}{}
@@ -107,7 +108,7 @@ func (d *Disk) lookAtPorts(now time.Duration) {
 		s := p.link.State()
 		if s.Generation != p.linkGen && !p.failed {
 			p.linkGen = s.Generation
-			d.engine.LinkChanged(now, p.index, s.MAC, s.Up, d.fits(s.MTU))
+			d.engine.LinkChanged(now, p.index, s.MAC, s.Up, payloadSectors(frame.SectorsPerFrame(s.MTU)))
 		}
 	}
 }

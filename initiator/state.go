@@ -49,8 +49,8 @@ var gravity = [...]struct {
 	{engine.Refusing, IsDown, "the target refuses to identify the disk"},
 	{engine.Dead, IsDown, "the target did not answer for the dead time"},
 	{engine.LinkDown, Degraded, "the port is down"},
-	{engine.SmallMTU, Degraded, "the port's MTU is too small for the frames that were agreed on"},
-	{engine.ShortFrames, Degraded, "long frames do not get through: a switch on the way has a smaller MTU than when the disk was opened"},
+	{engine.SmallMTU, Degraded, "the port's MTU is smaller than when the disk was opened: frames are sent in parts, or over another path"},
+	{engine.ShortFrames, Degraded, "long frames do not get through: the target, or a switch on the way, has a smaller MTU than when the disk was opened"},
 	{engine.Silent, Degraded, "the target does not answer"},
 	{engine.PathDown, Degraded, "a path to the disk is out of use: aoe stat -v says which"},
 	{engine.Shrunk, Degraded, "the disk is smaller than it was when it was opened"},
@@ -79,10 +79,12 @@ type PathStats struct {
 	Instance frame.Instance `json:"instance"`
 	// Condition is Up, Degraded (used only where there is no better one),
 	// IsDown (not used until it has shown the disk again) or Standby.
-	Condition Condition  `json:"condition"`
-	Why       string     `json:"why,omitempty"`
-	Since     *time.Time `json:"since,omitempty"`
-	InFlight  int        `json:"inFlight"`
+	Condition Condition `json:"condition"`
+	// Payload is how much data a frame over it carries, if more is to be sent.
+	Payload  int        `json:"payloadBytes"`
+	Why      string     `json:"why,omitempty"`
+	Since    *time.Time `json:"since,omitempty"`
+	InFlight int        `json:"inFlight"`
 
 	Read    engine.Gauge `json:"read"`
 	Write   engine.Gauge `json:"write"`
@@ -171,7 +173,7 @@ func (d *Disk) paths(s snapshot) (all []PathStats) {
 		p := &s.paths[i]
 		l := d.ports[p.Port].link
 		st := PathStats{
-			Interface: l.State().Name, Target: p.Remote, Instance: p.Instance, Condition: Up, InFlight: p.InFlight,
+			Interface: l.State().Name, Target: p.Remote, Instance: p.Instance, Condition: Up, Payload: int(p.Sectors) * frame.SectorSize, InFlight: p.InFlight,
 			Read: p.Read, Write: p.Write, Network: p.Network, Link: l.Stats(),
 		}
 		switch {

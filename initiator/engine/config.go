@@ -17,7 +17,9 @@ type Config struct {
 	Identity Identity   // pinned: a target that shows another one is not used
 
 	// FrameLen is how long the longest frame of a request is. A path is used
-	// only after an IDENTIFY padded to it was answered (H15). 0: 60 bytes.
+	// only after an IDENTIFY padded to it was answered (H15); later a path may
+	// carry less, and frames are sent over it in parts. 0: 60 bytes, and frames
+	// are never sent in parts.
 	FrameLen int
 
 	Slots  int // frames in flight and fenced writes, a power of two; 0: 4096
@@ -135,6 +137,12 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	return c, c.checkPaths()
+}
+
+// fullSectors is how many sectors the longest frame of a request has; 0 if that
+// is not known.
+func (c Config) fullSectors() uint64 {
+	return uint64(max(c.FrameLen-frame.ATADataOffset, 0) / frame.SectorSize)
 }
 
 func (c Config) checkPaths() error {

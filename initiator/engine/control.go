@@ -30,22 +30,22 @@ type control struct {
 	suspended  bool          // no data is sent until the IDENTIFY is answered
 	provenAt   time.Duration // when the identity was last seen to be right
 	proven     bool
-	shorts     uint64 // transmissions of the slot that were not padded
+
+	rungs []rung           // lengths of IDENTIFY to try
+	tried [mostTries]uint8 // which of them a transmission of the slot was of
 
 	query    []byte // whole frame
 	identify []byte // the same, padded to the length of the longest
-	short    []byte // the beginning of identify
 }
 
-func newControl(addr frame.Addr, frameLen int) control {
+func newControl(addr frame.Addr, frameLen int, full uint64) control {
 	header := frame.Header{Addr: addr, Command: commandQuery}
 	query := frame.Config{}.Append(header.Append(nil))
 	header.Command = commandATA
 	identify := frame.ATA{Op: frame.OpIdentify, Count: 1}.Append(header.Append(nil))
 	identify = frame.Pad(identify)
-	n := len(identify)
-	identify = append(identify, make([]byte, max(frameLen-n, 0))...)
-	return control{due: Never, query: frame.Pad(query), identify: identify, short: identify[:n]}
+	identify = append(identify, make([]byte, max(frameLen-len(identify), 0))...)
+	return control{due: Never, query: frame.Pad(query), identify: identify, rungs: ladder(full)}
 }
 
 // ask begins with a query, unless something is asked already.
@@ -111,9 +111,38 @@ func (e *Engine) advanceControl(now time.Duration, p *path) {
 	}
 }
 
-// shortTry is which try of an IDENTIFY is not padded, and every so manieth after
-// it: that tells a path on which long frames get lost from a dead one.
-const shortTry = 4
+// How often the first length is tried that might get through, and each shorter
+// one: that tells a path on which long frames get lost from a dead one.
+const (
+	firstTries   = 3
+	shorterTries = 2
+	mostTries    = firstTries + shorterTries*(maxRungs-1)
+)
+
+// nextRung is the length of the IDENTIFY that is to be sent over p now; ok is
+// false when all were tried in vain.
+func (p *path) nextRung() (i int, ok bool) {
+	c := &p.control
+	if len(c.rungs) == 1 {
+		return 0, true
+	}
+	for i < len(c.rungs)-1 && c.rungs[i].sectors > min(p.limits.fits, p.limits.told) {
+		i++ // will not get through
+	}
+	if c.tries >= firstTries {
+		i += 1 + int(c.tries-firstTries)/shorterTries
+	}
+	return i, i < len(c.rungs)
+}
+
+// lengthOf is how long a frame of the i-th rung is: the longest is as long as
+// was asked for.
+func (p *path) lengthOf(i int) int {
+	if i == 0 {
+		return len(p.control.identify)
+	}
+	return p.control.rungs[i].len
+}
 
 // drainControl is the control frame that is to be sent over p now, or nil.
 func (e *Engine) drainControl(now time.Duration, p *path) []byte {
@@ -121,11 +150,15 @@ func (e *Engine) drainControl(now time.Duration, p *path) []byte {
 	if c.phase == idle || c.due > now {
 		return nil
 	}
-	b, command := c.query, commandQuery
+	b, command, rung := c.query, commandQuery, 0
 	if c.phase == identifying {
-		b, command = c.identify, commandATA
-		if c.tries%shortTry == shortTry-1 {
-			b = c.short
+		var ok bool
+		if rung, ok = p.nextRung(); ok {
+			b, command = c.identify[:p.lengthOf(rung)], commandATA
+		} else {
+			// Nobody is there any more: whoever is next is asked anew.
+			e.releaseControl(c)
+			c.phase, c.tries = asking, firstTries
 		}
 	}
 	if c.slot == 0 {
@@ -136,10 +169,7 @@ func (e *Engine) drainControl(now time.Duration, p *path) []byte {
 		s := &e.table.slots[c.slot]
 		s.state, s.class, s.command = slotControl, classNetwork, command
 	}
-	c.shorts &^= bit(e.table.slots[c.slot].count)
-	if len(b) < len(c.identify) {
-		c.shorts |= bit(e.table.slots[c.slot].count)
-	}
+	c.tried[e.table.slots[c.slot].count%mostTries] = uint8(rung)
 	e.table.stamp(now, c.slot, b, p)
 	p.onSent(now)
 	if !p.standby {
@@ -192,6 +222,10 @@ func (e *Engine) onControlAnswer(now time.Duration, p *path, l look) {
 	e.measure(now, &e.table.slots[l.slot], l.nth)
 	e.window.buffers = max(int(answer.BufferCount), 1)
 	e.maxSectors = answer.MaxSectorsPerFrame()
+	if told := uint64(e.maxSectors); told != p.limits.told && p.limits.full > 0 {
+		c.revalidate = c.revalidate || min(told, p.limits.told) < p.limits.full
+		p.limits.told = told
+	}
 	if !c.revalidate {
 		e.idleControl(now, p)
 		e.onHeardFrom(now, p)

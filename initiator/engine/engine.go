@@ -26,6 +26,7 @@ type Engine struct {
 	ready    requestList
 	held     requestList // by the fence
 	finished requestList
+	parts    workshop
 
 	fence   fence
 	wakeAt  time.Duration // no timer is due before
@@ -57,6 +58,7 @@ func New(cfg Config) (*Engine, error) {
 		paths:   make([]path, len(cfg.Paths)),
 		window:  newWindow(max(cfg.Buffers, 1), cfg.Window),
 		fence:   newFence(cfg.Slots),
+		parts:   newWorkshop(cfg.fullSectors()),
 		wakeAt:  Never,
 		sectors: cfg.Identity.Sectors, instance: cfg.Identity.Instance, turned: -1,
 	}
@@ -135,10 +137,12 @@ func (e *Engine) Completed() *Request {
 // finish takes r out of everything and hands it to Completed.
 func (e *Engine) finish(now time.Duration, r *Request, o Outcome) {
 	for i := range r.Frames {
-		if slot := r.Frames[i].slot; slot != 0 {
-			r.Frames[i].slot = 0
+		f := &r.Frames[i]
+		if slot := f.slot; slot != 0 {
+			f.slot = 0
 			e.retire(now, slot)
 		}
+		e.drop(f)
 	}
 	switch r.place {
 	case ready:

@@ -47,7 +47,7 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 		e.counters.Drops.Truncated++
 		return
 	}
-	short := c.shorts&bit(l.nth) != 0
+	p.limits.through = c.rungs[c.tried[l.nth%mostTries]].sectors
 	e.releaseControl(c)
 	e.onHeardFrom(now, p)
 	if o.Result != OK {
@@ -73,7 +73,7 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 	}
 	e.setPathTrouble(now, p, Replaced, false)
 	if !e.onInstance(now, p, id.Instance, silent) {
-		e.setPathTrouble(now, p, ShortFrames, short)
+		e.setPathTrouble(now, p, ShortFrames, p.seenShort())
 		e.askAgain(now, p)
 		return
 	}
@@ -83,8 +83,8 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 		e.sectors = id.Sectors
 	}
 	e.setTrouble(now, Shrunk, id.Sectors < e.cfg.Identity.Sectors)
-	e.setPathTrouble(now, p, ShortFrames, short)
-	if short && e.otherPath(p) {
+	e.setPathTrouble(now, p, ShortFrames, p.seenShort())
+	if p.short() && e.better(p) {
 		e.fail(now, p)
 		e.askAgain(now, p)
 		return
@@ -95,9 +95,8 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 	c.proven, c.provenAt, c.revalidate, c.suspended = true, now, false, false
 	p.suspect = false
 	e.passFences(now, p)
-	if short {
-		// The only way there is: what is long gets lost, what is not does not.
-		e.askAgain(now, p)
+	if p.short() {
+		e.askAgain(now, p) // there is no longer way, for now
 	} else {
 		e.idleControl(now, p)
 	}

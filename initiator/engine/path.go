@@ -52,6 +52,7 @@ type path struct {
 	sampled  time.Duration     // when a round trip was measured last
 	longLost int               // long frames that were lost since one was answered
 
+	limits   limits         // of the length of frames
 	instance frame.Instance // of the target that identified the disk here last,
 	told     bool           // if one has
 	standby  bool           // that is not the one in use
@@ -66,7 +67,7 @@ func newPath(i int, c Config) path {
 	return path{
 		index: uint8(i), port: p.Port, local: p.Local, remote: p.Remote,
 		told: p.Proven, instance: c.Identity.Instance,
-		control: newControl(c.Addr, c.FrameLen),
+		control: newControl(c.Addr, c.FrameLen, c.fullSectors()), limits: newLimits(c.fullSectors()),
 	}
 }
 

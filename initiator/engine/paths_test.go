@@ -313,14 +313,14 @@ func TestPortGoesDown(t *testing.T) {
 	for range 8 {
 		all = append(all, w.submit(request(Read, 0, 1, 0)))
 	}
-	w.engine.LinkChanged(w.now, 1, ours2, false, true)
+	w.engine.LinkChanged(w.now, 1, ours2, false, 255)
 	w.turn()
 	w.answer(0)
 	for _, r := range all {
 		w.outcome(r, Outcome{})
 	}
 	w.out[1] = nil
-	w.engine.LinkChanged(w.now, 1, ours2, true, true)
+	w.engine.LinkChanged(w.now, 1, ours2, true, 255)
 	w.turn()
 	w.answer(1)
 	if !w.engine.Path(1).Usable {

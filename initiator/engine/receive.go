@@ -128,11 +128,18 @@ func (e *Engine) onAnswer(now time.Duration, l look, o Outcome) {
 	p := e.measure(now, s, l.nth)
 	e.counters.Answered++
 
-	f.slot, f.done = 0, true
-	c := s.class
+	f.slot = 0
+	f.From, f.Count = s.lba-f.LBA, s.sectors
+	c, sectors := s.class, s.sectors
+	divisible := s.kind.divisible()
 	e.retire(now, l.slot)
 	e.loseOvertaken(now, p, c)
 	e.onHeardFrom(now, p)
+	if divisible && o.Result == TargetError && o.Code == aoe.ErrorBadArgumentParameter && e.onTooLong(now, l.path, sectors) {
+		f.Count = 0
+		e.parts.waiting.push(f)
+		return
+	}
 	if o.Result != OK {
 		if o.Result == TargetError {
 			e.counters.TargetErrors++
@@ -142,6 +149,11 @@ func (e *Engine) onAnswer(now time.Duration, l look, o Outcome) {
 		e.finish(now, r, o) // its other frames are not waited for: fail fast (H11)
 		return
 	}
+	if f.part = f.From + f.Count; f.part < f.Sectors {
+		e.parts.waiting.push(f)
+		return
+	}
+	e.drop(f)
 	if r.pending--; r.pending == 0 {
 		e.finish(now, r, Outcome{})
 	}

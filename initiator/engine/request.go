@@ -47,8 +47,19 @@ type Frame struct {
 	LBA      uint64
 	Sectors  uint64 // of a read, also how much data the answer must hold
 
-	slot int32 // zero when it is not in flight
-	done bool
+	// From and Count are the sectors of the frame, counted from its first, that
+	// the answer which Receive has just reported is about. It is about all,
+	// unless the path carries less than the frame.
+	From, Count uint64
+
+	slot  int32 // zero when it is not in flight
+	index int32 // in the request
+	part  uint64
+	cut   bool // it is, or was, sent in parts: part sectors are done
+	req   *Request
+
+	listed     bool // its next part is to be sent
+	prev, next *Frame
 }
 
 // A Result says how a request ended.
@@ -83,7 +94,8 @@ func (r *Request) reset() {
 	r.outcome = Outcome{}
 	r.started, r.pending, r.waits, r.following = 0, len(r.Frames), 0, false
 	for i := range r.Frames {
-		r.Frames[i].slot, r.Frames[i].done = 0, false
+		f := &r.Frames[i]
+		*f = Frame{Transmit: f.Transmit, LBA: f.LBA, Sectors: f.Sectors, req: r, index: int32(i)}
 	}
 }
 

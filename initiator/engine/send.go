@@ -23,7 +23,7 @@ func (e *Engine) Drain(now time.Duration, port int, out [][]byte) int {
 			n++
 		}
 	}
-	for limit := e.window.limit(); n < len(out) && e.inFlight < limit; {
+	for limit := e.limit(); n < len(out) && e.inFlight < limit; {
 		i, p := e.next(now)
 		if i == 0 {
 			break
@@ -49,59 +49,67 @@ const stubborn = 3
 // never answered, every other turn is that of a new one, so that it cannot keep
 // a small window to itself.
 func (e *Engine) next(now time.Duration) (int32, *path) {
-	i := e.lost.head
-	if i == 0 || e.yield && e.ready.head != nil {
-		e.yield = false
-		if e.ready.head == nil {
-			return 0, nil
+	for {
+		i := e.lost.head
+		fresh := e.parts.waiting.head != nil || e.ready.head != nil
+		if i == 0 || e.yield && fresh {
+			e.yield = false
+			if !fresh {
+				return 0, nil
+			}
+			if n, p := e.start(now); n != 0 || p == nil {
+				return n, p
+			}
+			e.counters.NoSlot++
+			if i == 0 {
+				return 0, nil
+			}
 		}
-		p := e.pick(now, e.ready.head.Kind.class())
+		p := e.pick(now, e.table.slots[i].class)
 		if p == nil {
 			return 0, nil
 		}
-		if fresh := e.start(e.ready.head); fresh != 0 {
-			return fresh, p
+		if s := &e.table.slots[i]; s.kind.divisible() && s.sectors > p.most() {
+			e.recut(now, i)
+			continue
 		}
-		e.counters.NoSlot++
-		if i == 0 {
-			return 0, nil
-		}
+		e.find(i)
+		e.counters.Retransmitted++
+		e.yield = e.table.slots[i].backoff >= stubborn
+		return i, p
 	}
-	p := e.pick(now, e.table.slots[i].class)
-	if p == nil {
-		return 0, nil
-	}
-	e.find(i)
-	e.counters.Retransmitted++
-	e.yield = e.table.slots[i].backoff >= stubborn
-	return i, p
 }
 
-// start gives the next frame of r a slot, or returns 0. One slot is always left
-// for control frames.
-func (e *Engine) start(r *Request) int32 {
-	if e.table.freeCount <= 1 {
-		return 0
+// start gives the next part of a frame, or else the next frame, a slot and a
+// path. Without a path it returns neither, and without a slot, of which one is
+// always left for control frames, the path only.
+func (e *Engine) start(now time.Duration) (int32, *path) {
+	f := e.parts.waiting.head
+	if f == nil {
+		r := e.ready.head
+		f = &r.Frames[r.started]
 	}
-	i := e.table.take()
-	f := &r.Frames[r.started]
-	s := &e.table.slots[i]
-	s.kind, s.class, s.command = r.Kind, r.Kind.class(), commandATA
-	s.req, s.index = r, int32(r.started)
-	s.lba, s.sectors = f.LBA, f.Sectors
-	f.slot = i
+	p := e.pick(now, f.req.Kind.class())
+	if p == nil || e.table.freeCount <= 1 {
+		return 0, p
+	}
+	if f.listed {
+		e.parts.waiting.remove(f)
+		return e.begin(f, p), p
+	}
+	r := f.req
 	if r.started++; r.started == len(r.Frames) {
 		e.ready.remove(r)
 		r.place = inFlight
 	}
-	return i
+	return e.begin(f, p), p
 }
 
 // transmit returns the frame of slot i, ready to be sent once more, over p.
 func (e *Engine) transmit(now time.Duration, i int32, p *path) []byte {
 	s := &e.table.slots[i]
 	s.state = slotFlight // before its tag is told
-	b := s.req.Frames[s.index].Transmit
+	b := e.encoded(s)
 	before := &e.paths[s.path]
 	e.table.stamp(now, i, b, p)
 	if before != p {
@@ -119,25 +127,32 @@ func (e *Engine) transmit(now time.Duration, i int32, p *path) []byte {
 // was lost with it is sent again at once, after the target has shown that it is
 // the same (H15); what was in flight when it goes is sent over other paths.
 //
-// fits tells whether the frames of requests are within the port's MTU; those
-// that are not get lost.
-func (e *Engine) LinkChanged(now time.Duration, port int, local frame.MAC, up, fits bool) {
+// sectors is how many a frame can carry within the port's MTU; longer frames are
+// sent in parts, or over other ports.
+func (e *Engine) LinkChanged(now time.Duration, port int, local frame.MAC, up bool, sectors int) {
 	for i := range e.paths {
 		p := &e.paths[i]
 		if p.port != port {
 			continue
 		}
 		p.local = local
-		e.setPathTrouble(now, p, SmallMTU, !fits)
+		grown := uint64(sectors) > p.limits.fits
+		p.limits.fits = uint64(sectors)
+		e.setPathTrouble(now, p, SmallMTU, p.limits.fits < p.limits.full)
+		if grown && p.limits.through < p.limits.full {
+			p.control.revalidate = true // now longer ones may get through
+			p.control.due = min(p.control.due, now)
+		}
 		was := p.trouble[LinkDown].on
 		e.setPathTrouble(now, p, LinkDown, !up)
 		switch {
 		case up && was:
 			e.suspend(now, p)
 			p.control.due, p.control.tries = now, 0
-		case (!up || !fits) && p.usable() && e.otherPath(p):
+		case p.usable() && (!up && e.otherPath(p) || e.better(p)):
 			e.fail(now, p)
 		}
+		e.arm(now)
 	}
 	e.publishPaths()
 }

@@ -30,6 +30,10 @@ var networks = []simConfig{
 	// Two paths, each of which keeps order, but not with the other, and goes
 	// dead for a while now and then.
 	{name: "two paths", fifo: true, paths: 2, life: simLife + simJitter, overtake: simJitter},
+	// What is longer than some length gets lost, or is refused, for a while now
+	// and then, so that frames are sent in parts.
+	{name: "short frames at times", shrinks: true, life: simLife, overtake: -1},
+	{name: "two paths, short frames at times", shrinks: true, fifo: true, paths: 2, life: simLife + simJitter, overtake: simJitter},
 }
 
 // TestSimulation runs an engine against a small disk through a network that
@@ -66,6 +70,9 @@ func TestSimulation(t *testing.T) {
 			}
 			t.Logf("%d seeds: %d requests, %d frames sent again, %d fences, %d writes held by them, %d ordered, %d copies executed late",
 				last-first+1, total.requests, total.again, total.fences, total.fenced, total.ordered, total.lateCopies)
+			if cfg.shrinks && *simSeed == 0 && total.cut == 0 {
+				t.Error("no frame was sent in parts")
+			}
 			if *simSeed == 0 && (total.fenced == 0 || total.ordered == 0 || total.lateCopies == 0) {
 				t.Error("the simulation does not reach what it is there for")
 			}
@@ -106,12 +113,14 @@ type simConfig struct {
 	name           string
 	fifo           bool          // the network keeps the order, within simJitter
 	paths          int           // 0: 1
+	shrinks        bool          // long frames get lost at times
 	life, overtake time.Duration // as the engine believes
 }
 
 type simResult struct {
 	err                                                  error
 	requests, again, fences, fenced, ordered, lateCopies uint64
+	cut                                                  uint64
 }
 
 func (a *simResult) add(b simResult) {
@@ -121,6 +130,7 @@ func (a *simResult) add(b simResult) {
 	a.fenced += b.fenced
 	a.ordered += b.ordered
 	a.lateCopies += b.lateCopies
+	a.cut += b.cut
 }
 
 // An event is a frame that arrives, or (without one) a moment at which the
@@ -162,6 +172,7 @@ type sim struct {
 	loss, twice, slow float64                // probabilities of this run
 	arrived           map[lane]time.Duration // orderly: when the last frame there arrives
 	deadUntil         [2]time.Duration       // of each path
+	longest           [2]int                 // frame that it carries; 0: any
 	executed          map[uint32][][]byte
 	done              map[uint64]bool // writes that were acknowledged, by value
 
@@ -195,8 +206,12 @@ func simulate(seed uint64, cfg simConfig) simResult {
 	if cfg.paths == 2 {
 		paths = []Path{onePath[0], {Port: 1, Local: ours2, Remote: theirs2, Proven: true}}
 	}
+	frameLen := 0
+	if cfg.shrinks {
+		frameLen = frame.ATADataOffset + 8*frame.SectorSize
+	}
 	e, err := New(Config{
-		Addr: disk, Paths: paths, Buffers: 1 + s.rng.IntN(8), Identity: identityOf(s.target),
+		FrameLen: frameLen, Addr: disk, Paths: paths, Buffers: 1 + s.rng.IntN(8), Identity: identityOf(s.target),
 		Slots: 64, Window: 8, RTOFirst: ms(3), RTOMin: ms(1), RTOMax: ms(20), FlushRTO: ms(5), Silence: ms(60),
 		DeadTime: -1, FrameLife: cfg.life, Overtake: cfg.overtake, Probe: ms(50), Rand: rand.NewPCG(seed, 1),
 	})
@@ -209,7 +224,7 @@ func simulate(seed uint64, cfg simConfig) simResult {
 	s.run()
 	c := e.Counters()
 	s.result.requests, s.result.again, s.result.fences = c.Requests, c.Retransmitted, c.Fences
-	s.result.fenced, s.result.ordered = c.Fenced, c.Ordered
+	s.result.fenced, s.result.ordered, s.result.cut = c.Fenced, c.Ordered, c.Cut
 	return s.result
 }
 
@@ -226,6 +241,9 @@ func (s *sim) at(t time.Duration, f []byte, l lane) {
 
 // carry puts a frame on the network.
 func (s *sim) carry(f []byte, l lane) {
+	if n := s.longest[l.port]; n > 0 && len(f) > n {
+		return
+	}
 	f = bytes.Clone(f)
 	if s.rng.Float64() >= s.loss && s.now >= s.deadUntil[l.port] {
 		s.at(s.arrival(l), f, l)
@@ -336,8 +354,22 @@ func (s *sim) client() {
 			s.deadUntil[port] = s.now + time.Duration(s.rng.Int64N(int64(200*time.Millisecond)))
 		}
 	}
+	if s.cfg.shrinks && s.rng.IntN(20) == 0 {
+		s.shrink()
+	}
 	if s.left > 0 || len(s.live) > 0 {
 		s.at(s.now+time.Duration(s.rng.Int64N(int64(4*time.Millisecond))), nil, lane{})
+	}
+}
+
+// shrink changes the longest frame that a path carries, or that the target takes:
+// those of 8 sectors and less, of 4, of 2 and of 1.
+func (s *sim) shrink() {
+	n := 1 << s.rng.IntN(4)
+	if s.rng.IntN(3) == 0 {
+		s.target.Change(func(c *initiatortest.Config) { c.MaxSectors = uint8(n) })
+	} else {
+		s.longest[s.rng.IntN(2)] = frame.ATADataOffset + max(n, 2)*frame.SectorSize
 	}
 }
 
@@ -367,9 +399,9 @@ func (s *sim) receive(f []byte, port int) {
 	}
 	fr := &r.Frames[i]
 	data := f[frame.ATADataOffset:]
-	for k := range fr.Sectors {
+	for k := range fr.Count {
 		got := binary.BigEndian.Uint64(data[k*frame.SectorSize:])
-		s.check(fr.LBA+k, got)
+		s.check(fr.LBA+fr.From+k, got)
 	}
 }
 

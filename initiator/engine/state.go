@@ -16,8 +16,8 @@ type Trouble uint8
 const (
 	Silent      Trouble = iota // the target answers nothing
 	LinkDown                   // our port is down
-	SmallMTU                   // our port's MTU is too small for our frames
-	ShortFrames                // only short frames get through: a switch between has a smaller MTU
+	SmallMTU                   // our port's MTU is smaller than it was
+	ShortFrames                // only short frames get through: the target or a switch has a smaller MTU
 	Replaced                   // a disk with another serial number answers (H15)
 	Refusing                   // the target refuses to identify the disk
 	pathTroubles
@@ -151,6 +151,7 @@ type Counters struct {
 	Resizes       uint64 `json:"resizes"`
 	Failovers     uint64 `json:"failovers"`     // times a path failed and others took over
 	Redemptions   uint64 `json:"redemptions"`   // times a path came back
+	Cut           uint64 `json:"cut"`           // frames sent in parts, because a path carries less
 	Turns         uint64 `json:"targetChanges"` // times another target was turned to
 	NoSlot        uint64 `json:"noSlot"`        // times the slots were used up by fences
 	WindowCuts    uint64 `json:"windowCuts"`
@@ -219,6 +220,7 @@ type PathState struct {
 	Suspect  bool      // but only if there is no other
 	Standby  bool      // another target has the disk there than the one in use
 	Instance frame.Instance
+	Sectors  uint64 // of data that a frame over it carries
 	InFlight int
 
 	Read, Write, Network Gauge
@@ -242,7 +244,7 @@ func (e *Engine) Path(i int) PathState {
 	p := &e.paths[i]
 	return PathState{
 		Port: p.port, Remote: p.remote, Usable: p.usable(), Suspect: p.suspect, InFlight: p.inFlight,
-		Standby: p.standby, Instance: p.instance,
+		Standby: p.standby, Instance: p.instance, Sectors: p.most(),
 		Read: e.pathGauge(p, classRead), Write: e.pathGauge(p, classWrite), Network: e.pathGauge(p, classNetwork),
 		trouble: p.trouble,
 	}

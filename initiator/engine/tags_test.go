@@ -69,7 +69,7 @@ func TestTagsToldAreTheTagsOutstanding(t *testing.T) {
 			case 5:
 				w.wait(time.Duration(rng.IntN(200)) * time.Millisecond)
 			case 6:
-				w.engine.LinkChanged(w.now, 0, frame.MAC{2, 0, 0, 0, 0, byte(rng.IntN(2))}, rng.IntN(4) > 0, true)
+				w.engine.LinkChanged(w.now, 0, frame.MAC{2, 0, 0, 0, 0, byte(rng.IntN(2))}, rng.IntN(4) > 0, 255)
 				w.turn()
 			case 7:
 				if r := w.engine.all.head; r != nil && rng.IntN(3) == 0 {

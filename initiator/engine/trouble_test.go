@@ -112,8 +112,8 @@ func TestIdleDiskNoticesDeath(t *testing.T) {
 // TestH19LinkFlap: what was lost with the port is sent again as soon as it is
 // back and the disk has shown that it is the same.
 func TestH19LinkFlap(t *testing.T) {
-	w := newWorld(t, Config{DeadTime: -1}, initiatortest.Config{})
-	w.engine.LinkChanged(0, 0, ours, false, true)
+	w := newWorld(t, Config{DeadTime: -1, FrameLen: frame.ATADataOffset + 8*frame.SectorSize}, initiatortest.Config{})
+	w.engine.LinkChanged(0, 0, ours, false, 255)
 	r := w.submit(request(Write, 0, 8, 1))
 	w.wait(10 * time.Second)
 	if _, on := w.engine.Trouble(LinkDown); !on {
@@ -121,7 +121,7 @@ func TestH19LinkFlap(t *testing.T) {
 	}
 	w.sent = nil
 	other := frame.MAC{2, 0, 0, 0, 0, 9}
-	w.engine.LinkChanged(w.now, 0, other, true, false)
+	w.engine.LinkChanged(w.now, 0, other, true, 2)
 	w.turn()
 	if h, _, _ := frame.Parse(w.sent[0]); h.Src != other {
 		t.Errorf("sent from %v, the port is %v now", h.Src, other)

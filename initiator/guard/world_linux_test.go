@@ -114,7 +114,7 @@ func (w *world) step(b byte) {
 	case 13:
 		w.engine.Receive(w.now, 0, w.target.Announcement())
 	case 14:
-		w.engine.LinkChanged(w.now, 0, frame.MAC{2, 1, 3, 5, 7, 9 + b/64}, b&16 == 0, true)
+		w.engine.LinkChanged(w.now, 0, frame.MAC{2, 1, 3, 5, 7, 9 + b/64}, b&16 == 0, 255)
 	case 15:
 		if len(w.live) > 0 {
 			w.engine.Cancel(w.now, w.live[int(b/16)%len(w.live)])

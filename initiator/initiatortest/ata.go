@@ -57,6 +57,10 @@ func (t *Target) transfer(b []byte, a frame.ATA, data []byte) []byte {
 	if n == 0 || lba+uint64(n) > t.cfg.Sectors || t.cfg.LBA28 && a.Op.IsExt() {
 		return t.result(b, frame.StatusDRDY|frame.StatusErr, frame.ErrorIDNF, a.Count)
 	}
+	if a.Count > t.cfg.MaxSectors {
+		frame.ReplyError(b, t.cfg.MAC, t.cfg.Addr, aoe.ErrorBadArgumentParameter)
+		return b
+	}
 	t.seen.Sectors[a.Count]++
 	disk := t.data[lba*frame.SectorSize:][:n*frame.SectorSize]
 	if a.Op.IsRead() {

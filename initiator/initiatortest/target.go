@@ -18,8 +18,8 @@ type Config struct {
 	Serial  string     // zero: "initiatortest"
 	Buffers uint16     // buffer count; zero: 64
 
-	// MaxSectors is the sector count in query config answers. Zero: 255,
-	// any frame that arrives.
+	// MaxSectors is the sector count in query config answers, and what asks for
+	// more is refused with error 2. Zero: 255, any frame that arrives.
 	MaxSectors uint8
 
 	Instance frame.Instance // zero: not told
