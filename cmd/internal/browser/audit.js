@@ -39,7 +39,7 @@
     if (drawing && getComputedStyle(drawing).filter.includes("invert(1)")) {
       // The drawing's own ground, if it has one, is inverted with it.
       const plate = drawing.querySelector("path, rect");
-      const fill = plate && parse(getComputedStyle(plate).fill);
+      const fill = plate && Number(getComputedStyle(plate).fillOpacity) === 1 ? parse(getComputedStyle(plate).fill) : null;
       color = invert(color);
       back = fill && fill.a === 1 ? invert(fill) : canvas();
     }
