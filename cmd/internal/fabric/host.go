@@ -55,6 +55,7 @@ type arena struct {
 	r       *reserve.Reserve
 	stock   *reserve.Stock
 	ring    [][]byte // received, not looked at
+	frames  [][]byte // the stock's, in a turn
 	turning bool     // a turn is due
 }
 
@@ -188,20 +189,37 @@ func (h *host) diskOf(b []byte) *disk {
 // turn looks at what has arrived.
 func (h *host) turn(a *arena) {
 	a.turning = false
-	frames := a.stock.Frames()
+	a.frames = a.stock.Frames()
+	frames := a.frames
 	for i, b := range a.ring {
 		frames[i] = frames[i][:copy(frames[i][:cap(frames[i])], b)]
 		d := h.diskOf(b)
 		r, k := d.protocol.Receive(h.f.now, 0, frames[i])
-		if r == nil {
-			a.stock.Drop(i)
-		} else {
-			a.stock.Exchange(i, d.jobs[r.ID].grant, requestFrames+k)
-		}
+		d.keep(i, r, k)
 		d.touch()
 	}
 	a.ring = a.ring[:0]
 	h.work()
+}
+
+// keep keeps the frame in a slot of the ring for frame k of r. What answers only a
+// part of it is copied.
+func (d *disk) keep(slot int, r *engine.Request, k int) {
+	if r == nil {
+		d.a.stock.Drop(slot)
+		return
+	}
+	f, grant := &r.Frames[k], d.jobs[r.ID].grant
+	if f.Count == f.Sectors {
+		d.a.stock.Exchange(slot, grant, requestFrames+k)
+		return
+	}
+	if r.Kind == engine.Read {
+		n := int(f.Count) * frame.SectorSize
+		to := grant.Buffers()[requestFrames+k].Data[frame.ATADataOffset+int(f.From)*frame.SectorSize:]
+		copy(to, d.a.frames[slot][frame.ATADataOffset:][:n])
+	}
+	d.a.stock.Drop(slot)
 }
 
 func (d *disk) touch() {
@@ -313,9 +331,10 @@ func (d *disk) check(j *job) {
 	if d.h.Writes {
 		return
 	}
-	for i, b := range j.grant.Buffers()[requestFrames:] {
-		want := j.request.LBA + uint64(i*frameSectors)
-		if got := binary.BigEndian.Uint64(b.Data[frame.ATADataOffset:]); got != want {
+	for i := range uint64(requestFrames * frameSectors) {
+		b := j.grant.Buffers()[requestFrames+i/frameSectors]
+		at := frame.ATADataOffset + int(i%frameSectors)*frame.SectorSize
+		if got, want := binary.BigEndian.Uint64(b.Data[at:]), j.request.LBA+i; got != want {
 			d.h.f.result.Wrong = fmt.Sprintf("at %v: initiator %d, target %d: sector %d holds %d", d.h.f.now, d.h.index, d.target.index, want, got)
 		}
 	}

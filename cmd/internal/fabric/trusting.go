@@ -139,6 +139,8 @@ func (t *trusting) Receive(now time.Duration, _ int, b []byte) (*engine.Request,
 	f.landed = true
 	t.sample(now - f.sent)
 	t.counters.Answered++
+	whole := &f.r.Frames[f.index]
+	whole.From, whole.Count = 0, whole.Sectors
 	if t.pending[f.r]--; t.pending[f.r] == 0 {
 		delete(t.pending, f.r)
 		t.finished = append(t.finished, f.r)
