@@ -7,8 +7,8 @@
 // with MTU 9000), as root, in rounds: in each round every contestant runs every
 // workload once, one after the other, so that a machine whose speed drifts slows
 // all of them alike. Compare ratios, not numbers from different runs. Clients run
-// on the first processor, targets on the others; with -pin=false the scheduler
-// decides.
+// on the first processor, targets on the others; but where a third process is
+// between the two the scheduler decides, unless -pin says otherwise.
 //
 // The tables, of which -table names one, several with commas in between, or all:
 //

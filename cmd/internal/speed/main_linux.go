@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ type config struct {
 	loss       bool
 	imageBytes int64
 	dir        string // for what has to be on a disk
-	pin        bool   // clients to the first processor
+	pin        string // auto, yes or no
 	aoe        string // the program; empty: it is built
 }
 
@@ -45,7 +46,11 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := enter(cfg.pin); err != nil {
+	if len(cfg.tables) > 1 {
+		return eachAlone(cfg.tables, args)
+	}
+	s := cfg.tables[0]
+	if err := enter(cfg.pins(s)); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -53,12 +58,38 @@ func run(args []string) error {
 	if cfg.loss {
 		return measureLoss(ctx, os.Stdout, cfg)
 	}
-	for _, s := range cfg.tables {
-		if err := measure(ctx, os.Stdout, cfg, s); err != nil {
+	if err := measure(ctx, os.Stdout, cfg, s); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+// eachAlone measures each table in a process of its own, because what it may run
+// on is settled when it starts.
+func eachAlone(tables []suite, args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for _, s := range tables {
+		cmd := exec.CommandContext(ctx, self, append(slices.Clone(args), "-table", s.name)...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it has things to undo
+		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil
+}
+
+// pins reports whether the processes of a table are bound to processors.
+func (c config) pins(s suite) bool {
+	if c.pin == "auto" {
+		return !s.spread
+	}
+	return c.pin == "yes"
 }
 
 func parse(args []string) (cfg config, err error) {
@@ -73,13 +104,16 @@ func parse(args []string) (cfg config, err error) {
 	// for tmpfs.
 	f.Int64Var(&cfg.imageBytes, "size", 256<<20, "bytes of each disk, a multiple of 1 MiB")
 	f.StringVar(&cfg.dir, "dir", "/var/tmp", "directory on a disk, for what is to be on one")
-	f.BoolVar(&cfg.pin, "pin", true, "give clients the first processor and targets the others")
+	f.StringVar(&cfg.pin, "pin", "auto", "give clients the first processor and targets the others: yes, no, or auto, as is right for the table")
 	f.StringVar(&cfg.aoe, "aoe", "", "the aoe to measure (default: it is built)")
 	if err := f.Parse(args); err != nil {
 		return cfg, err
 	}
 	if cfg.rounds < 1 || cfg.length < time.Millisecond || cfg.imageBytes < 1<<20 || cfg.imageBytes%(1<<20) != 0 || f.NArg() > 0 {
 		return cfg, errors.New("want at least one round of 1 ms, disks of whole MiB, and nothing but flags")
+	}
+	if !slices.Contains([]string{"auto", "yes", "no"}, cfg.pin) {
+		return cfg, fmt.Errorf("-pin %q: want auto, yes or no", cfg.pin)
 	}
 	if *tables == "all" {
 		*tables = strings.Join(names, ",")

@@ -63,6 +63,12 @@ func TestTables(t *testing.T) {
 			}
 		})
 	}
+	// Several at once, each in a process of its own.
+	out, err := exec.CommandContext(t.Context(), speed, "-aoe", aoe, "-table", "target,initiator", "-rounds", "1", "-time", "50ms",
+		"-size", strconv.Itoa(8<<20), "-only", "randread 4 KiB, depth 32").CombinedOutput()
+	if _, after, ok := strings.Cut(string(out), "## target"); err != nil || !ok || !strings.Contains(after, "## initiator") {
+		t.Errorf("%v\n%s", err, out)
+	}
 	if loops, err := exec.Command("losetup", "--list", "--noheadings", "--output", "BACK-FILE").Output(); err != nil || bytes.Contains(loops, []byte("aoe-speed")) {
 		t.Errorf("loop devices: %s, %v", loops, err)
 	}
@@ -135,6 +141,8 @@ func TestParse(t *testing.T) {
 		{"-table initiator -only nothing", "", 0},
 		{"-table none", "", 0},
 		{"-rounds 0", "", 0},
+		{"-pin maybe", "", 0},
+		{"-pin no", "path", len(pathSuite.workloads)},
 		{"-size 1000000", "", 0},
 		{"all", "", 0},
 	} {
@@ -142,6 +150,23 @@ func TestParse(t *testing.T) {
 		got := strings.Join(titles(cfg.tables, func(s suite) string { return s.name }), " ")
 		if (err != nil) != (row.tables == "") || err == nil && (got != row.tables || len(cfg.tables[0].workloads) != row.loads) {
 			t.Errorf("%q: %q, %v", row.args, got, err)
+		}
+	}
+}
+
+// TestPins: where two share the work they have a processor each; where there is
+// one more, none is bound to any.
+func TestPins(t *testing.T) {
+	for _, row := range []struct {
+		args string
+		want bool
+	}{
+		{"", true}, {"-table initiator", true}, {"-table nbd", false}, {"-table fuse", false}, {"-table sequential", false},
+		{"-pin no", false}, {"-table nbd -pin yes", true},
+	} {
+		cfg, err := parse(strings.Fields(row.args))
+		if err != nil || cfg.pins(cfg.tables[0]) != row.want {
+			t.Errorf("%q: %v, %v", row.args, !row.want, err)
 		}
 	}
 }

@@ -11,6 +11,7 @@ type suite struct {
 	contestants []contestant
 	comparisons []comparison
 	costs       []cost
+	spread      bool             // over all processors: more than two processes work for a request
 	megabytes   bool             // show bytes and not requests a second
 	build       func(*bed) error // starts what the contestants need
 	memory      string           // whose most resident memory is told; empty: nobody's
@@ -191,8 +192,9 @@ var initiatorSuite = suite{
 }
 
 var nbdSuite = suite{
-	name:  "nbd",
-	about: "fio on `aoe attach --via nbd`, and on nbdkit over TCP on the same cable; files on tmpfs",
+	name:   "nbd",
+	spread: true,
+	about:  "fio on `aoe attach --via nbd`, and on nbdkit over TCP on the same cable; files on tmpfs",
 	workloads: []workload{
 		{bench.RandRead, 4096, 1},
 		{bench.RandRead, 4096, 32},
@@ -222,8 +224,9 @@ func buildNBD(b *bed) error {
 }
 
 var fuseSuite = suite{
-	name:  "fuse",
-	about: "fio on a loop device over FUSE, of an attached disk whose file is on tmpfs, and of memory in the same process",
+	name:   "fuse",
+	spread: true,
+	about:  "fio on a loop device over FUSE, of an attached disk whose file is on tmpfs, and of memory in the same process",
 	workloads: []workload{
 		{bench.RandRead, 4096, 1},
 		{bench.RandRead, 4096, 32},
@@ -252,8 +255,9 @@ var fuseSuite = suite{
 }
 
 var sequentialSuite = suite{
-	name:  "sequential",
-	about: "one request after the other, 128 KiB, on the same cable; files on tmpfs; the echo's frames are those that a request is cut into",
+	name:   "sequential",
+	spread: true,
+	about:  "one request after the other, 128 KiB, on the same cable; files on tmpfs; the echo's frames are those that a request is cut into",
 	workloads: []workload{
 		{bench.Read, 128 << 10, 4},
 		{bench.Read, 128 << 10, 16},
