@@ -27,7 +27,8 @@ path to the disk. What is sent is spread over the paths by how long they take;
 one that is silent for two timeouts while another answers is left out, what was
 sent over it goes over the others, and it is used again when it has shown the
 disk: serial number, size, and that the longest frames get through. Frames are as
-long as all paths carry at the start. aoe stat -v shows the paths.
+long as all paths carry at the start; when no path carries them any more, they are
+sent in parts. aoe stat -v shows the paths.
 
 Two targets may have the same disk, with one store behind them. Only the one that
 answered first is used, with all its ports; paths to the other stand by. Two at

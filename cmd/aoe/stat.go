@@ -154,9 +154,10 @@ func access(readOnly bool) string {
 	return "read and write"
 }
 
-// pathRows are the paths, where there is more than one.
-func pathRows(t *show.Table, paths []initiator.PathStats) {
-	if len(paths) < 2 {
+// pathRows are the paths, where there is more than one, or it carries less than
+// was agreed on.
+func pathRows(t *show.Table, paths []initiator.PathStats, payload int) {
+	if len(paths) == 1 && paths[0].Payload >= payload {
 		return
 	}
 	for _, p := range paths {
@@ -171,6 +172,9 @@ func pathRows(t *show.Table, paths []initiator.PathStats) {
 		if p.Since != nil {
 			how += ", since " + p.Since.Format(time.DateTime)
 		}
+		if p.Payload < payload {
+			how += fmt.Sprintf(", %d bytes of data in a frame", p.Payload)
+		}
 		t.Row("  path", fmt.Sprintf("%s to %s: %s; %d in flight, read rttavg %s, write rttavg %s, network rttavg %s", p.Interface, to, how,
 			p.InFlight, show.Duration(p.Read.Smooth), show.Duration(p.Write.Smooth), show.Duration(p.Network.Smooth)))
 	}
@@ -181,7 +185,7 @@ func detailRows(t *show.Table, st *initiator.Stats) {
 	for _, tr := range st.State.Troubles {
 		t.Row("  trouble", fmt.Sprintf("%s, since %s", tr.What, tr.Since.Format(time.DateTime)))
 	}
-	pathRows(t, st.Paths)
+	pathRows(t, st.Paths, st.Payload)
 	t.Row("  target", fmt.Sprintf("%s, %d bytes of data in a frame", st.Target, st.Payload))
 	t.Row("  requests", fmt.Sprintf("%d, %d failed, %d waited for an overlapping one", st.Requests, st.Failed, st.Ordered))
 	t.Row("  frames", fmt.Sprintf("%d sent, %d of them again (%d in vain), %d kept, %d freed at once",

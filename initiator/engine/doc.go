@@ -53,6 +53,9 @@
 // was sent later is answered over another, is left out until the disk has
 // identified itself again; what was in flight over it goes over the others.
 //
+// What a path carries less than the longest frames is sent over it in parts, see
+// payload.go.
+//
 // Two targets that have the disk know nothing of each other's requests: only the
 // paths to one of them are used. A target that tells which one it is does so in
 // IDENTIFY; what follows from it is in instance.go.

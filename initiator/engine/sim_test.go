@@ -7,6 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,7 +20,7 @@ import (
 
 var (
 	simSeed = flag.Uint64("seed", 0, "replay this seed of the simulation only")
-	simRuns = flag.Int("runs", 0, "seeds of the simulation; 0: 300, or 100,000 with AOE_LONG set")
+	simRuns = flag.Int("runs", 0, "seeds of the simulation; 0: as AOE_SEEDS says, or 300, or 100,000 with AOE_LONG set")
 )
 
 // networks are the two kinds that the fence has to hold on (H1).
@@ -45,28 +49,12 @@ var networks = []simConfig{
 // half of the guard against stale writes (H1). Retransmissions have tags of
 // their own; guarding against those is the engine's half.
 func TestSimulation(t *testing.T) {
-	first, last := uint64(1), uint64(300)
-	switch {
-	case *simRuns > 0:
-		last = uint64(*simRuns)
-	case long():
-		last = 100_000
-	}
-	if *simSeed != 0 {
-		first, last = *simSeed, *simSeed
-	}
-	if testing.Short() && *simSeed == 0 && *simRuns == 0 {
-		last = 30
-	}
+	first, last := simSeeds(t)
 	for _, cfg := range networks {
 		t.Run(cfg.name, func(t *testing.T) {
-			var total simResult
-			for seed := first; seed <= last; seed++ {
-				r := simulate(seed, cfg)
-				if r.err != nil {
-					t.Fatalf("seed %d: %v\nreplay with: go test ./initiator/engine -run TestSimulation -seed %d", seed, r.err, seed)
-				}
-				total.add(r)
+			total, seed := simulateAll(first, last, cfg)
+			if total.err != nil {
+				t.Fatalf("seed %d: %v\nreplay with: go test ./initiator/engine -run TestSimulation -seed %d", seed, total.err, seed)
 			}
 			t.Logf("%d seeds: %d requests, %d frames sent again, %d fences, %d writes held by them, %d ordered, %d copies executed late",
 				last-first+1, total.requests, total.again, total.fences, total.fenced, total.ordered, total.lateCopies)
@@ -78,6 +66,57 @@ func TestSimulation(t *testing.T) {
 			}
 		})
 	}
+}
+
+// simSeeds are the first and the last seed for each network.
+func simSeeds(t *testing.T) (first, last uint64) {
+	t.Helper()
+	if *simSeed != 0 {
+		return *simSeed, *simSeed
+	}
+	seeds := os.Getenv("AOE_SEEDS")
+	switch {
+	case *simRuns > 0:
+		return 1, uint64(*simRuns)
+	case seeds != "":
+		n, err := strconv.ParseUint(seeds, 10, 32)
+		if err != nil || n == 0 {
+			t.Fatalf("AOE_SEEDS is %q: want how many seeds the simulation is to run", seeds)
+		}
+		return 1, n
+	case long():
+		return 1, 100_000
+	case testing.Short():
+		return 1, 30
+	}
+	return 1, 300
+}
+
+// simulateAll simulates every seed, as many at a time as there are processors.
+// If one fails, the others end, and it is told which.
+func simulateAll(first, last uint64, cfg simConfig) (total simResult, failed uint64) {
+	var mu sync.Mutex
+	next := first
+	take := func(r simResult, seed uint64) (uint64, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.err != nil && total.err == nil {
+			total.err, failed = r.err, seed
+		}
+		total.add(r)
+		next++
+		return next - 1, next-1 <= last && total.err == nil
+	}
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for seed, more := take(simResult{}, 0); more; {
+				seed, more = take(simulate(seed, cfg), seed)
+			}
+		})
+	}
+	all.Wait()
+	return total, failed
 }
 
 // TestH1SimulationCatchesAMissingFence is the canary: with the fence as good as
