@@ -16,7 +16,7 @@ func buffers() Experiment {
 		Question: "The buffer count is the protocol's push-back. What if a target holds fewer frames than it advertises, and loses what comes beyond?",
 		Setup: "Targets and initiators on one simulated switch, with the real engine and reserve; 20 us of service for each frame, 64 requests of 4 KiB wanted at any time, in 4 frames each. " +
 			"The target holds 4, 8 or 32 frames and says so, or says 4 or 16 times as many; once four initiators share one. Against each, an initiator that trusts the number: the same timers, but no window of its own. " +
-			"250 ms, counted after 50; a run for every 40 seeds.",
+			"150 ms, counted after 50; a run for every 40 seeds.",
 		Hypothesis: "The engine finds the true number by itself: what it is told makes no difference to what gets done. The initiator that trusts the number sends mostly in vain.",
 		Criterion: "All windows together end within a quarter, and 3, of the true number; at least 90 % of the requests of the same target when it says the truth; at most a tenth of the frames sent again; no request takes ten times " +
 			"as long as the longest then. The initiator that trusts sends more than the engine does, and gets less done.",
@@ -40,7 +40,7 @@ func runBuffers(ctx context.Context, o Options) (Result, error) {
 			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
 		}
 	}
-	t := Table{Title: "What is done in 200 ms, median of the runs", Columns: []string{
+	t := Table{Title: "What is done in 100 ms, median of the runs", Columns: []string{
 		"holds", "says", "initiators", "window", "requests", "frames sent", "sent again", "longest", "trusting: requests", "frames sent", "sent again", "longest",
 	}}
 	ours, trusting := Line{Name: "the engine"}, Line{Name: "trusts the number"}
@@ -85,7 +85,7 @@ func runBuffers(ctx context.Context, o Options) (Result, error) {
 		"The window settles a little above the true number and stays there: losses within an eighth of a window are taken for the network's own, so a target that loses its excess at once is asked for a frame or two more than it holds, " +
 			"and these are sent again. That costs frames, not requests: the target is never idle.",
 		"Trusting the number costs less work than was thought, as long as one initiator is alone: the frames that wait for their timers are not in the way of others. It costs fairness within the disk: whose frames are lost again and again backs off " +
-			"each time, while newer ones find room. \"Longest\" counts what had not ended at the end, too: 250 ms means that it had waited all the time. On a disk that a machine swaps on, that is a task that does not wake.",
+			"each time, while newer ones find room. \"Longest\" counts what had not ended at the end, too: 150 ms means that it had waited all the time. On a disk that a machine swaps on, that is a task that does not wake.",
 	}
 	return r, nil
 }
@@ -99,7 +99,7 @@ func fillTarget(ctx context.Context, o Options, holds, says, initiators int, tru
 		}
 		cfg := fabric.Config{
 			Targets: []fabric.Target{{Advertised: says, Buffers: holds, Service: 20 * time.Microsecond}},
-			Time:    250 * time.Millisecond, Mark: 50 * time.Millisecond,
+			Time:    150 * time.Millisecond, Mark: 50 * time.Millisecond,
 		}
 		for range initiators {
 			cfg.Initiators = append(cfg.Initiators, fabric.Initiator{Disks: []int{0}, Requests: 64 / initiators, Claims: 64 / initiators, Trusts: trusts})

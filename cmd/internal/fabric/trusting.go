@@ -25,6 +25,7 @@ type trusting struct {
 	finished []*engine.Request
 	counters engine.Counters
 
+	wakeAt       time.Duration // nothing is due before
 	srtt, rttvar time.Duration
 }
 
@@ -48,6 +49,7 @@ const (
 func newTrusting(addr frame.Addr, local, remote frame.MAC, window int) *trusting {
 	return &trusting{
 		addr: addr, local: local, remote: remote, window: window, flight: map[uint32]*flight{}, pending: map[*engine.Request]int{},
+		wakeAt: engine.Never,
 	}
 }
 
@@ -61,6 +63,10 @@ func (t *trusting) Submit(_ time.Duration, r *engine.Request) {
 
 // Advance takes for lost what was not answered in time.
 func (t *trusting) Advance(now time.Duration) {
+	if now < t.wakeAt {
+		return
+	}
+	t.wakeAt = engine.Never
 	kept := t.order[:0]
 	for _, f := range t.order {
 		switch {
@@ -72,21 +78,14 @@ func (t *trusting) Advance(now time.Duration) {
 			t.lost = append(t.lost, f)
 		default:
 			kept = append(kept, f)
+			t.wakeAt = min(t.wakeAt, f.deadline)
 		}
 	}
 	t.order = kept
 }
 
-// Deadline is when Advance has something to do.
-func (t *trusting) Deadline() time.Duration {
-	at := engine.Never
-	for _, f := range t.order {
-		if !f.landed {
-			at = min(at, f.deadline)
-		}
-	}
-	return at
-}
+// Deadline is when Advance may have something to do.
+func (t *trusting) Deadline() time.Duration { return t.wakeAt }
 
 // Drain gives out frames while fewer are in flight than the target says it holds.
 func (t *trusting) Drain(now time.Duration, _ int, out [][]byte) (n int) {
@@ -105,6 +104,7 @@ func (t *trusting) Drain(now time.Duration, _ int, out [][]byte) (n int) {
 		t.tag++
 		f.tag, f.sent = t.tag, now
 		f.deadline = now + min(t.timeout()<<min(f.backoff, 10), rtoMax)
+		t.wakeAt = min(t.wakeAt, f.deadline)
 		t.flight[f.tag] = f
 		t.order = append(t.order, f)
 		b := f.r.Frames[f.index].Transmit
