@@ -23,14 +23,16 @@ const (
 // A load is several writers at once on one initiator's disk, who know for each
 // block which versions it may have.
 type load struct {
-	disk *initiator.Disk
-	stop chan struct{}
-	done sync.WaitGroup
+	disk   *initiator.Disk
+	cached bool // a write is promised by a flush only
+	stop   chan struct{}
+	done   sync.WaitGroup
 
 	mu      sync.Mutex
 	sent    [loadSlots]uint64 // the latest version that was sent
 	acked   [loadSlots]uint64 // that was acknowledged
 	flushed [loadSlots]uint64 // that was acknowledged before a flush that was
+	life    int               // of the target's machine: how often its power has failed
 	acks    int               // of writes
 	flushes int
 	more    chan struct{} // replaced and closed at each
@@ -63,7 +65,7 @@ func (b *bed) openDisk(t *testing.T) *initiator.Disk {
 // test ends. The target may come and go.
 func (b *bed) startLoad(t *testing.T, flush bool) *load {
 	t.Helper()
-	l := &load{disk: b.openDisk(t), stop: make(chan struct{}), more: make(chan struct{})}
+	l := &load{disk: b.openDisk(t), cached: flush, stop: make(chan struct{}), more: make(chan struct{})}
 	for i := range uint64(loadWriters) {
 		l.done.Go(func() { l.write(t, i) }) // ends with end, or when the disk fails
 	}
@@ -110,13 +112,16 @@ func (l *load) write(t *testing.T, writer uint64) {
 		}
 		l.mu.Lock()
 		l.sent[slot] = version
+		life := l.life
 		l.mu.Unlock()
 		if _, err := l.disk.WriteAt(b, int64(slot)*blockSize); err != nil {
 			t.Errorf("write: %v", err)
 			return
 		}
 		l.mu.Lock()
-		l.acked[slot] = version
+		if life == l.life || !l.cached { // else it may have been acknowledged before the power failed
+			l.acked[slot] = version
+		}
 		l.acks++
 		l.tellLocked()
 		l.mu.Unlock()
@@ -126,17 +131,30 @@ func (l *load) write(t *testing.T, writer uint64) {
 func (l *load) flush(t *testing.T) {
 	for !l.stopped() {
 		l.mu.Lock()
-		now := l.acked
+		now, life := l.acked, l.life
 		l.mu.Unlock()
 		if err := l.disk.Flush(t.Context()); err != nil {
 			t.Errorf("flush: %v", err)
 			return
 		}
 		l.mu.Lock()
-		l.flushed = now
+		if life == l.life {
+			l.flushed = now
+		}
 		l.flushes++
 		l.tellLocked()
 		l.mu.Unlock()
+	}
+}
+
+// powerFailed says that what was acknowledged but not flushed may be gone: no
+// later flush brings it back.
+func (l *load) powerFailed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.life++
+	if l.cached {
+		l.acked = l.flushed
 	}
 }
 

@@ -161,6 +161,7 @@ func TestH17PowerCut(t *testing.T) {
 				close(fs.gone)
 				<-server.done
 				promised := l.promised(mode == "flush")
+				l.powerFailed()
 				unmount()
 				if disk.Syncs() == 0 {
 					t.Error("nothing was synced: the test tests nothing")
