@@ -131,12 +131,12 @@ func (c labConfig) faults() linktest.Faults {
 
 // shown runs the lab, and shows it to browsers if that was asked for.
 func (c labConfig) shown(cmd *cobra.Command, args []string) (err error) {
-	run, failed := c.newcomer, exit.Failed
+	failed := exit.Failed
 	if len(args) > 0 {
-		run, failed = func(cmd *cobra.Command) error { return c.captive(cmd, args) }, exit.LabFailed
+		failed = exit.LabFailed
 	}
 	if c.http == "" {
-		return run(cmd)
+		return c.run(cmd, args)
 	}
 	if c.Page, err = live.Listen(c.http); err != nil {
 		return exit.With(failed, err)
@@ -144,12 +144,19 @@ func (c labConfig) shown(cmd *cobra.Command, args []string) (err error) {
 	if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "aoe lab: live at", c.Page.URL()); err != nil {
 		return exit.With(failed, errors.Join(err, c.Page.Close()))
 	}
-	err = run(cmd)
+	err = c.run(cmd, args)
 	// The lab is what was asked for: its status counts, if it has one.
 	if closeErr := c.Page.Close(); err == nil {
 		err = exit.With(failed, closeErr)
 	}
 	return err
+}
+
+func (c labConfig) run(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return c.captive(cmd, args)
+	}
+	return c.newcomer(cmd)
 }
 
 func (c labConfig) captive(cmd *cobra.Command, args []string) error {
