@@ -96,7 +96,7 @@ func TestLabClean(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // it was killed
+	_ = cmd.Wait()  // it was killed
 	text := clean() // the loop device went by itself: nobody had it open any more
 	for _, want := range []string{"process ", "network namespace ", "mount ", "directory " + dir} {
 		if !strings.Contains(text, "removed    "+want) {
