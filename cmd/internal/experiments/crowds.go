@@ -14,7 +14,7 @@ func crowds() Experiment {
 		Name: "fabric", Title: "Hundreds on one switch", Seeds: true,
 		Question: "The buffer count protects a target from one initiator. Who protects the switch from many targets that answer at once, and initiators from each other?",
 		Setup: "The switch of E13 and E15. One initiator reads from 1, 16 or 256 targets, four requests of 4 KiB each: their answers meet in front of one cable, where the switch has room for 128 frames, or 1024. " +
-			"Then 1, 16 or 256 initiators want four requests each of one target, which has room for 128 frames, 1024 or 4096, says so, and takes 20 us for each. And 100 initiators with three disks each of 100 targets, every tenth of which dies after 200 ms. " +
+			"Then 1, 16 or 256 initiators want four requests each of one target, which has room for 128 frames, 512 or 4096, says so, and takes 20 us for each; or which divides its room for 512 equally among those who ask, as ours does (H23), and tells of half of it. And 100 initiators with three disks each of 100 targets, every tenth of which dies after 200 ms. " +
 			"700 ms, counted after 450; a run for every 100 seeds.",
 		Hypothesis: "The windows keep a cable busy whoever shares it, and share it: the slowest gets half of an equal part or more. A death is felt by the dead target's disks alone.",
 		Criterion: "At least 80 % of what one pair does through the same cable or target. No disk without a request; the slowest with at least half of an equal part. " +
@@ -63,11 +63,15 @@ func runCrowds(ctx context.Context, o Options) (Result, error) {
 		if n == 1 {
 			one, line = m.requests, Line{Name: name}
 		}
-		row := []string{"1", fmt.Sprint(n), fmt.Sprint(g.room)}
-		if !g.targets {
-			row = []string{fmt.Sprint(n), "1", fmt.Sprint(g.room)}
+		room := fmt.Sprint(g.room)
+		if g.divides {
+			room += ", divided"
 		}
-		name = fmt.Sprintf("%d %s, room for %d frames", n, name, g.room)
+		row := []string{"1", fmt.Sprint(n), room}
+		if !g.targets {
+			row = []string{fmt.Sprint(n), "1", room}
+		}
+		name = fmt.Sprintf("%d %s, room for %s", n, name, room)
 		part := 100 * float64(m.slowest*m.disks) / float64(max(m.requests, 1))
 		t.Rows = append(t.Rows, append(row, fmt.Sprint(m.requests), fmt.Sprintf("%.0f %%", 100*float64(m.requests)/float64(max(one, 1))), fmt.Sprintf("%.0f %%", part),
 			fmt.Sprint(m.idle), fmt.Sprint(m.sent), fmt.Sprint(m.again), fmt.Sprint(m.lost), fmt.Sprintf("%.1f ms", milliseconds(m.worst))))
@@ -93,7 +97,8 @@ func runCrowds(ctx context.Context, o Options) (Result, error) {
 			"a window cannot be less than one frame, so the queue stays full, and who loses waits for a timer that doubles, up to a second, while those who are served send their next frame at once. " +
 			"Many wait for as long as was looked at. No rule keeps them out, only chance, again and again.",
 		"Room helps late: it has to hold what all together want at a time, four frames a request and four requests a disk. Short of that, a longer queue only makes round trips longer. " +
-			"This is what remains when each initiator decides by itself; Ethernet's flow control (802.3x) is not modelled here, nor does our target divide its buffers here as the real one does.",
+			"What helps is to divide the room: with two frames for each initiator, and nobody allowed more while others ask, everybody is served, if single requests still wait long. A target can do that, and ours does; it takes a buffer count (aoe serve --buffers) of no less than the number of busy initiators. " +
+			"A switch cannot, so one initiator of hundreds of busy targets has to ask for less at a time. Ethernet's flow control (802.3x) is not modelled here.",
 		"Deaths stay where they are. A disk that shares its initiator with a dead one has the memory that is its own, and one that shares a target with it has more of the target.",
 	}
 	return r, nil
@@ -105,6 +110,7 @@ type gathering struct {
 	n       int
 	targets bool
 	room    int
+	divides bool // the target does its room, equally
 }
 
 const (
@@ -113,15 +119,19 @@ const (
 )
 
 var gatherings = []gathering{
-	{1, true, smallRoom}, {16, true, smallRoom}, {most, true, smallRoom}, {most, true, 1024},
-	{1, false, smallRoom}, {16, false, smallRoom}, {most, false, smallRoom}, {most, false, 1024}, {most, false, 4096},
+	{1, true, smallRoom, false}, {16, true, smallRoom, false}, {most, true, smallRoom, false}, {most, true, 1024, false},
+	{1, false, smallRoom, false}, {16, false, smallRoom, false}, {most, false, smallRoom, false}, {most, false, 512, false}, {most, false, 4096, false},
+	{most, false, 512, true},
 }
 
 // meet has them want all they can get.
 func (g gathering) meet(ctx context.Context, o Options) (multitude, error) {
 	n := g.n
 	cfg := fabric.Config{Time: crowdTime, Mark: crowdMark}
-	target := fabric.Target{Advertised: g.room, Buffers: g.room, Service: 20 * time.Microsecond}
+	target := fabric.Target{Advertised: g.room, Buffers: g.room, Divides: g.divides, Service: 20 * time.Microsecond}
+	if g.divides {
+		target.Advertised /= 2 // as ours does, which reserves twice what it tells
+	}
 	if g.targets {
 		cfg.Queue = g.room
 		one := fabric.Initiator{Requests: 4, Claims: 4 * n}

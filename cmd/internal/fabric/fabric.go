@@ -69,6 +69,7 @@ type Target struct {
 	Buffers    int           // frames that it holds
 	Service    time.Duration // for each, on the average
 	DiesAt     time.Duration // from when it answers nothing; zero: never
+	Divides    bool          // its buffers equally among who asks, as package target does (H23)
 	Lie        uint64        // is added to what a sector that is read should hold
 }
 

@@ -110,6 +110,27 @@ func TestMany(t *testing.T) {
 	}
 }
 
+// TestDivides: a target that divides its buffers serves everybody, of whom some get
+// nothing otherwise.
+func TestDivides(t *testing.T) {
+	const many = 64
+	for _, divides := range []bool{false, true} {
+		cfg := Config{Time: 800 * time.Millisecond, Mark: 450 * time.Millisecond}
+		cfg.Targets = []Target{{Advertised: many, Buffers: 2 * many, Service: 20 * time.Microsecond, Divides: divides}}
+		for range many {
+			cfg.Initiators = append(cfg.Initiators, Initiator{Disks: []int{0}, Requests: 4, Claims: 4})
+		}
+		least := 1 << 30
+		for _, d := range mustRun(t, 1, cfg).Disks {
+			least = min(least, d.Requests)
+		}
+		// An equal part is 68.
+		if divides && least < 34 || !divides && least >= 34 {
+			t.Errorf("divides %v: the least that an initiator gets is %d", divides, least)
+		}
+	}
+}
+
 // TestReplay: a seed is one run, bit for bit.
 func TestReplay(t *testing.T) {
 	cfg := one(Initiator{Requests: 16, Claims: 16, Writes: true}, Target{Advertised: 64, Buffers: 8, Service: slow})

@@ -19,6 +19,48 @@ type target struct {
 	index int
 	held  int           // frames
 	busy  time.Duration // until then
+	asked int           // frames that have come
+	users []user        // by the initiators' ports
+}
+
+// A user is what an initiator has of a target's buffers.
+type user struct {
+	held int
+	last int // of target.asked
+}
+
+// admits decides about a frame as package target does: an initiator gets half of
+// all if it is alone, and an equal part of those who hold something or have asked
+// lately. Which of two targets is fairer to whom is not the question here, so only
+// the rule is modelled.
+func (t *target) admits(from int) bool {
+	t.asked++
+	if !t.Divides {
+		return t.held < t.Buffers
+	}
+	for len(t.users) <= from {
+		t.users = append(t.users, user{last: -1 << 30})
+	}
+	t.users[from].last = t.asked
+	users := 0
+	for i := range t.users {
+		if u := &t.users[i]; u.held > 0 || t.asked-u.last < 4*t.Buffers {
+			users++
+		}
+	}
+	if t.held >= t.Buffers || t.users[from].held >= max(t.Buffers/max(users, 2), 1) {
+		return false
+	}
+	t.users[from].held++
+	return true
+}
+
+// done: a frame has left.
+func (t *target) done(from int) {
+	t.held--
+	if t.Divides {
+		t.users[from].held--
+	}
 }
 
 func (t *target) addr() frame.Addr {
@@ -35,7 +77,8 @@ func (t *target) arrive(b []byte) {
 	if t.DiesAt > 0 && t.f.now >= t.DiesAt {
 		return
 	}
-	if t.held >= t.Buffers {
+	from := int(b[10])<<8 | int(b[11])
+	if !t.admits(from) {
 		t.f.result.TargetLost++
 		return
 	}
@@ -43,9 +86,9 @@ func (t *target) arrive(b []byte) {
 	t.busy = max(t.busy, t.f.now) + t.Service/2 + time.Duration(t.f.rng.Int64N(int64(t.Service)))
 	t.f.at(t.busy, func() {
 		if reply := t.answer(b); reply != nil {
-			t.f.send(t.f.portOf(t.index), reply, func() { t.held-- })
+			t.f.send(t.f.portOf(t.index), reply, func() { t.done(from) })
 		} else {
-			t.held--
+			t.done(from)
 		}
 	})
 }
