@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -119,15 +120,19 @@ EXIT STATUS
 func chosenExperiments(names []string) ([]experiments.Experiment, error) {
 	var chosen []experiments.Experiment
 	for _, name := range names {
-		if name == "all" {
-			chosen = append(chosen, experiments.Usual()...)
-			continue
+		more := experiments.Usual()
+		if name != "all" {
+			e, err := experiments.Find(name)
+			if err != nil {
+				return nil, exit.Usagef("%v", err)
+			}
+			more = []experiments.Experiment{e}
 		}
-		e, err := experiments.Find(name)
-		if err != nil {
-			return nil, exit.Usagef("%v", err)
+		for _, e := range more { // once each
+			if !slices.ContainsFunc(chosen, func(c experiments.Experiment) bool { return c.Name == e.Name }) {
+				chosen = append(chosen, e)
+			}
 		}
-		chosen = append(chosen, e)
 	}
 	return chosen, nil
 }
@@ -135,12 +140,11 @@ func chosenExperiments(names []string) ([]experiments.Experiment, error) {
 func newLabReport() *cobra.Command {
 	var o experimentFlags
 	var dir string
-	var also []string
 	cmd := &cobra.Command{
-		Use:   "report -o DIR",
+		Use:   "report -o DIR [flags] [NAME...]",
 		Short: "Run every experiment and write what was found as one page",
-		Long: `Run every experiment, and of those that are measured on this machine those that
-are named by --also, and write into DIR, which is made if it is not there:
+		Long: `Run the experiments that are named, or all but those that are measured on this
+machine, and write into DIR, which is made if it is not there:
 
   index.html   the report, one page that needs nothing else: every policy since
                2005 and what becomes of it, and each experiment with its question,
@@ -148,7 +152,7 @@ are named by --also, and write into DIR, which is made if it is not there:
   report.json  the same for programs
   eN-M.svg     the plots
 
-Takes about a minute, and --also what aoe lab list --json says that they cost.
+Takes about two minutes; aoe lab list --json says what those cost that are measured.
 
 EXIT STATUS
   0  the report is written, whatever the verdicts
@@ -156,21 +160,18 @@ EXIT STATUS
   2  the command line was not understood`,
 		Example: `  aoe lab report -o report && xdg-open report/index.html
   aoe lab report -o report --seeds 2000
-  sudo aoe lab report -o report --also E16`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+  sudo aoe lab report -o report all E16`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if dir == "" {
 				return exit.Usagef("say where the report is to go: aoe lab report -o DIR")
 			}
-			more, err := chosenExperiments(also)
+			if len(args) == 0 {
+				args = []string{"all"}
+			}
+			chosen, err := chosenExperiments(args)
 			if err != nil {
 				return err
-			}
-			chosen := experiments.Usual()
-			for _, e := range more {
-				if e.Costs != "" { // the others are there
-					chosen = append(chosen, e)
-				}
 			}
 			// Before the work, not after it.
 			if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -195,7 +196,6 @@ EXIT STATUS
 		},
 	}
 	o.define(cmd.Flags())
-	cmd.Flags().StringSliceVar(&also, "also", nil, "experiments that are run only when named, as E16")
 	cmd.Flags().StringVarP(&dir, "output", "o", "", "directory for the report")
 	return cmd
 }

@@ -41,7 +41,7 @@ func TestLabRun(t *testing.T) {
 
 func TestLabReport(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "report")
-	out, stderr, status := aoe(t, "lab", "report", "-o", dir, "--seeds", "3")
+	out, stderr, status := aoe(t, "lab", "report", "-o", dir, "--seeds", "3", "E2", "E4", "E12", "e2")
 	if status != exit.OK || strings.TrimSpace(out) != filepath.Join(dir, "index.html") {
 		t.Fatalf("%d: %s%s", status, out, stderr)
 	}
@@ -49,6 +49,14 @@ func TestLabReport(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	var report experiments.Report
+	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &report)
+	}
+	if err != nil || len(report.Entries) != 3 {
+		t.Errorf("%d experiments of the three that were named: %v", len(report.Entries), err)
 	}
 	if _, stderr, status = aoe(t, "lab", "report"); status != exit.Usage || !strings.Contains(stderr, "-o DIR") {
 		t.Errorf("%d: %s", status, stderr)

@@ -13,9 +13,9 @@ func crowds() Experiment {
 	return Experiment{
 		Name: "fabric", Title: "Hundreds on one switch", Seeds: true,
 		Question: "The buffer count protects a target from one initiator. Who protects the switch from many targets that answer at once, and initiators from each other?",
-		Setup: "The switch of E13 and E15. One initiator reads from 1, 16 or 256 targets, four requests of 4 KiB each: their answers meet in front of one cable, where the switch has room for 128 frames, or 1024. " +
+		Setup: "The switch of E13 and E15. One initiator reads from 1, 16 or 256 targets, four requests of 4 KiB each: their answers meet in front of one cable, where the switch has room for 128 frames. " +
 			"Then 1, 16 or 256 initiators want four requests each of one target, which has room for 128 frames, 512 or 4096, says so, and takes 20 us for each; or which divides its room for 512 equally among those who ask, as ours does (H23), and tells of half of it. And 100 initiators with three disks each of 100 targets, every tenth of which dies after 200 ms. " +
-			"700 ms, counted after 450; a run for every 100 seeds.",
+			"The last 250 ms of 700 are counted; a run for every 100 seeds.",
 		Hypothesis: "The windows keep a cable busy whoever shares it, and share it: the slowest gets half of an equal part or more. A death is felt by the dead target's disks alone.",
 		Criterion: "At least 80 % of what one pair does through the same cable or target. No disk without a request; the slowest with at least half of an equal part. " +
 			"Beside the dead, every disk does at least half of what it does with the same seed and no death.",
@@ -46,7 +46,7 @@ func runCrowds(ctx context.Context, o Options) (Result, error) {
 			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
 		}
 	}
-	t := Table{Title: "Requests of 4 KiB in 250 ms", Columns: []string{
+	t := Table{Title: "Requests of 4 KiB in 250 ms, of all runs", Columns: []string{
 		"initiators", "targets", "room", "requests", "of one pair", "slowest, of an equal part", "without any", "frames sent", "sent again", "lost in switch or target", "longest",
 	}}
 	c := Chart{Title: "What the slowest gets", X: "disks that share a cable or a target", Y: "% of an equal part", LogX: true}
@@ -74,9 +74,9 @@ func runCrowds(ctx context.Context, o Options) (Result, error) {
 		name = fmt.Sprintf("%d %s, room for %s", n, name, room)
 		part := 100 * float64(m.slowest*m.disks) / float64(max(m.requests, 1))
 		t.Rows = append(t.Rows, append(row, fmt.Sprint(m.requests), fmt.Sprintf("%.0f %%", 100*float64(m.requests)/float64(max(one, 1))), fmt.Sprintf("%.0f %%", part),
-			fmt.Sprint(m.idle), fmt.Sprint(m.sent), fmt.Sprint(m.again), fmt.Sprint(m.lost), fmt.Sprintf("%.1f ms", milliseconds(m.worst))))
+			fmt.Sprintf("%d of %d", m.idle, m.disks), fmt.Sprint(m.sent), fmt.Sprint(m.again), fmt.Sprint(m.lost), fmt.Sprintf("%.1f ms", milliseconds(m.worst))))
 		check(10*m.requests >= 8*one, "%s: %d requests, one pair does %d", name, m.requests, one)
-		check(m.idle == 0, "%s: %d have not one request in 250 ms", name, m.idle)
+		check(m.idle == 0, "%s: %d of %d disks have not one request in 250 ms", name, m.idle, m.disks)
 		check(part >= 50, "%s: the slowest gets %.0f %% of an equal part", name, part)
 		if g.room > smallRoom {
 			continue
@@ -119,7 +119,7 @@ const (
 )
 
 var gatherings = []gathering{
-	{1, true, smallRoom, false}, {16, true, smallRoom, false}, {most, true, smallRoom, false}, {most, true, 1024, false},
+	{1, true, smallRoom, false}, {16, true, smallRoom, false}, {most, true, smallRoom, false},
 	{1, false, smallRoom, false}, {16, false, smallRoom, false}, {most, false, smallRoom, false}, {most, false, 512, false}, {most, false, 4096, false},
 	{most, false, 512, true},
 }
@@ -128,6 +128,9 @@ var gatherings = []gathering{
 func (g gathering) meet(ctx context.Context, o Options) (multitude, error) {
 	n := g.n
 	cfg := fabric.Config{Time: crowdTime, Mark: crowdMark}
+	if n == 1 {
+		cfg.Time, cfg.Mark = crowdTime-crowdMark+50*time.Millisecond, 50*time.Millisecond // nobody loses the first frames
+	}
 	target := fabric.Target{Advertised: g.room, Buffers: g.room, Divides: g.divides, Service: 20 * time.Microsecond}
 	if g.divides {
 		target.Advertised /= 2 // as ours does, which reserves twice what it tells
@@ -197,7 +200,7 @@ func runDeaths(ctx context.Context, o Options, check func(bool, string, ...any))
 	for i := range results {
 		cfg := fabric.Config{Time: crowdTime, Mark: crowdMark}
 		for k := range many {
-			target := fabric.Target{Advertised: 32, Buffers: 32, Service: time.Millisecond}
+			target := fabric.Target{Advertised: 32, Buffers: 32, Service: 1500 * time.Microsecond}
 			if i == 1 && k%10 == 0 {
 				target.DiesAt = 200 * time.Millisecond
 			}
