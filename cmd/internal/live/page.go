@@ -222,7 +222,7 @@ func (p *Page) subscribe() (past []Sample, now update, updates chan update, err 
 	}
 	updates = make(chan update, behind)
 	p.readers[updates] = true
-	return slices.Clone(p.history), p.latestLocked(), updates, nil
+	return append([]Sample{}, p.history...), p.latestLocked(), updates, nil
 }
 
 func (p *Page) unsubscribe(updates chan update) {

@@ -28,13 +28,9 @@ func Namespace() (uint64, error) {
 // Within lists the processes in the network namespaces with these numbers, by
 // number.
 func Within(namespaces []uint64) (map[uint64][]Process, error) {
-	own, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		return nil, err
-	}
-	numbers := map[string]uint64{own: 0} // by name, in this moment; 0: unknown, or ours
+	numbers := map[string]uint64{} // by name, in this moment; 0: not known
 	inside := map[uint64][]Process{}
-	_, err = list(func(s state) bool {
+	_, err := list(func(s state) bool {
 		path := fmt.Sprintf("/proc/%d/ns/net", s.PID)
 		name, err := os.Readlink(path)
 		if err != nil {
@@ -55,8 +51,10 @@ func Within(namespaces []uint64) (map[uint64][]Process, error) {
 	return inside, err
 }
 
-// numberOf goes into the namespace to see its number, on a thread that ends
-// there.
+// numberOf goes into the namespace to see its number, and comes back. A thread
+// that cannot come back ends with its goroutine, which keeps it locked; that this
+// is not so of the process's first thread, which would stay there for ever, is why
+// coming back is tried.
 func numberOf(path string) (n uint64, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -64,11 +62,20 @@ func numberOf(path string) (n uint64, err error) {
 	}
 	defer unix.Close(fd)
 	done := make(chan struct{})
-	go func() { // ends at once, and its thread with it: it is not unlocked
+	go func() { // ends at once
 		defer close(done)
 		runtime.LockOSThread()
+		var home int
+		if home, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			runtime.UnlockOSThread()
+			return
+		}
+		defer unix.Close(home)
 		if err = unix.Setns(fd, unix.CLONE_NEWNET); err == nil {
 			n, err = Namespace()
+		}
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
 		}
 	}()
 	<-done
