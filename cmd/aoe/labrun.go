@@ -152,7 +152,7 @@ machine, and write into DIR, which is made if it is not there:
   report.json  the same for programs
   eN-M.svg     the plots
 
-Takes about two minutes; aoe lab list --json says what those cost that are measured.
+Takes about a minute; aoe lab list --json says what those cost that are measured.
 
 EXIT STATUS
   0  the report is written, whatever the verdicts
