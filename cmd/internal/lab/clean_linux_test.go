@@ -157,7 +157,7 @@ func ownersIn(t *testing.T, dir string) (all []owner) {
 // labs elsewhere.
 func cleanIn(t *testing.T, dir string, dryRun bool) []Leftover {
 	t.Helper()
-	found, err := Clean(t.Context(), CleanConfig{Dir: dir, DryRun: dryRun})
+	found, err := Clean(context.WithoutCancel(t.Context()), CleanConfig{Dir: dir, DryRun: dryRun})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,6 +353,12 @@ func waitProcesses(t *testing.T, o owner, n int) {
 func TestCleanKeepsWhatIsOthers(t *testing.T) {
 	needLab(t)
 	dir, mine := t.TempDir(), t.TempDir()
+	t.Cleanup(func() { // should the test fail half way, behind the end of its lab
+		if mounted, err := isMounted(mine); err == nil && mounted {
+			_ = exec.Command("umount", "-l", mine).Run() // what fails is seen by whoever removes the directory
+		}
+		cleanIn(t, dir, false)
+	})
 	c := startChild(t, killedLab{Dir: dir, Script: `mkfs.ext4 -q "$AOE_DEVICE" && mount "$AOE_DEVICE" ` + mine + ` && echo ready; sleep 600`})
 	c.waitLine(t, "ready")
 	owners := ownersIn(t, dir)
@@ -360,8 +366,9 @@ func TestCleanKeepsWhatIsOthers(t *testing.T) {
 	if err != nil || len(owners) != 1 || len(labs) != 1 {
 		t.Fatalf("owners %v, %v", owners, err)
 	}
+	waitProcesses(t, owners[0], 2) // the shell and what it runs now
 	command, err := orphan.Find(labs[0])
-	if err != nil || len(command) == 0 {
+	if err != nil || len(command) != 2 {
 		t.Fatalf("the command: %v, %v", command, err)
 	}
 	visitor := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", command[0].PID), "setsid", "sleep", "600")
@@ -372,7 +379,7 @@ func TestCleanKeepsWhatIsOthers(t *testing.T) {
 		_ = visitor.Process.Kill() // it may have ended
 		_ = visitor.Wait()
 	}()
-	waitProcesses(t, owners[0], len(command)+1)
+	waitProcesses(t, owners[0], 3)
 	c.killed(t)
 
 	found := cleanIn(t, dir, false)
