@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"aoe/cmd/internal/orphan"
+	"aoe/cmd/internal/scratch"
 )
 
 // killedName is the argument with which the tests start a lab to be killed.
@@ -459,4 +461,33 @@ func waitsInKernel(t *testing.T, pid int) bool {
 		}
 	}
 	return false
+}
+
+// TestCleanGuest: what a machine of aoe lab guest left, whose directory is all
+// that there is of it but for processes.
+func TestCleanGuest(t *testing.T) {
+	parent := t.TempDir()
+	dir, lock, err := scratch.New(parent, guestPattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	qemu := exec.Command("sleep", "600")
+	qemu.Env = append(os.Environ(), orphan.Mark(dir))
+	if err := qemu.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = qemu.Process.Kill() // it should have ended
+		_ = qemu.Wait()
+	}()
+	if found := mustClean(t, parent); len(found) != 1 || !found[0].Living {
+		t.Errorf("while it lives: %+v", found)
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "disk.img"), nil, 0o600), lock.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if found := mustClean(t, parent); len(found) != 1 || len(named(found[0].Removed, "process")) != 1 {
+		t.Errorf("removed %+v", found)
+	}
+	nothingLeft(t, parent, nil)
 }
