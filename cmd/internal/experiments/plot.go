@@ -110,14 +110,21 @@ func addBars(p *plot.Plot, bars []Bar) error {
 		p.Add(chart)
 	}
 	// A bar of length zero cannot be seen; that there is one is the news.
-	var zeros plotter.XYs
+	zeros := map[bool]plotter.XYs{}
 	for i, b := range bars {
 		if b.Value == 0 {
-			zeros = append(zeros, plotter.XY{Y: float64(n - 1 - i)})
+			zeros[b.Good] = append(zeros[b.Good], plotter.XY{Y: float64(n - 1 - i)})
 		}
 	}
-	if len(zeros) > 0 {
-		if err := addPoints(p, zeros, good, vg.Points(3), draw.CircleGlyph{}); err != nil {
+	for _, isGood := range []bool{true, false} {
+		if len(zeros[isGood]) == 0 {
+			continue
+		}
+		colour := bad
+		if isGood {
+			colour = good
+		}
+		if err := addPoints(p, zeros[isGood], colour, vg.Points(3), draw.CircleGlyph{}); err != nil {
 			return err
 		}
 	}
