@@ -197,6 +197,7 @@ func (e *Engine) onTooLong(now time.Duration, p *path, sectors uint64) bool {
 	if p.limits.full == 0 || sectors < 2 {
 		return false
 	}
+	e.counters.Refused++
 	p.limits.through = min(p.limits.through, shorter(sectors))
 	e.setPathTrouble(now, p, ShortFrames, true)
 	p.control.revalidate = true

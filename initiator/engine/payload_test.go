@@ -56,7 +56,13 @@ func TestFramesGetShorterAndLonger(t *testing.T) {
 			row.harm(w)
 			var all []*Request
 			for i := range uint64(8) {
-				all = append(all, w.submit(request(Write, 20*i, 20, byte(i+1))), w.submit(request(Read, 20*i, 20, 0)))
+				r := request(Write, 20*i, 20, 0)
+				for _, f := range r.Frames {
+					for k := range f.Sectors {
+						f.Transmit[frame.ATADataOffset+k*frame.SectorSize] = byte(f.LBA + k + 1)
+					}
+				}
+				all = append(all, w.submit(r), w.submit(request(Read, 20*i, 20, 0)))
 			}
 			for len(w.ended) < len(all) && w.now < 20*time.Second {
 				step()
@@ -64,12 +70,15 @@ func TestFramesGetShorterAndLonger(t *testing.T) {
 			for _, r := range all {
 				w.outcome(r, Outcome{})
 			}
-			for i := range 8 {
-				if got := w.target.Bytes(20*i*frame.SectorSize, 20*frame.SectorSize); !same(got, byte(i+1)) {
-					t.Errorf("write %d has not arrived whole", i)
+			for i := range 160 {
+				if got := w.target.Bytes(i*frame.SectorSize, 1)[0]; got != byte(i+1) {
+					t.Errorf("sector %d holds what was written to %d", i, int(got)-1)
 				}
 			}
 			p := w.engine.Path(0)
+			if n := w.engine.Counters().Refused; (n > 0) != (row.name == "target") {
+				t.Errorf("%d frames were refused", n)
+			}
 			if _, on := p.Trouble(row.trouble); !on || p.Sectors != 2 || w.engine.Counters().Cut == 0 {
 				t.Errorf("trouble %v, %d sectors in a frame, %d frames were sent in parts", on, p.Sectors, w.engine.Counters().Cut)
 			}
@@ -90,10 +99,6 @@ func TestFramesGetShorterAndLonger(t *testing.T) {
 			}
 		})
 	}
-}
-
-func same(b []byte, want byte) bool {
-	return !slices.ContainsFunc(b, func(c byte) bool { return c != want })
 }
 
 // TestARefusalOfOneSectorIsAnAnswer: error 2 is not taken for a matter of length
@@ -139,5 +144,34 @@ func TestPartsTakeNoMemory(t *testing.T) {
 	}
 	if parts != 101*8 {
 		t.Errorf("%d parts of 101 requests, want 8 of each", parts)
+	}
+}
+
+// TestPartsDoNotOverwriteEachOther: however large the window, what one turn sends
+// in parts stays as it is until the turn ends.
+func TestPartsDoNotOverwriteEachOther(t *testing.T) {
+	w := newWorld(t, Config{DeadTime: -1, Buffers: 256, FrameLen: frame.ATADataOffset + 8*frame.SectorSize}, initiatortest.Config{Sectors: 4096, Buffers: 256})
+	w.engine.window.cwnd = 200 // as after many answers
+	if n := w.engine.limit(); n <= pieces {
+		t.Fatalf("a window of %d frames is too small for this", n)
+	}
+	w.engine.LinkChanged(w.now, 0, ours, true, 2)
+	for i := range uint64(200) {
+		w.engine.Submit(w.now, request(Write, 8*i, 8, byte(i)))
+	}
+	var sent, as [][]byte
+	out := make([][]byte, 32)
+	for n := w.engine.Drain(w.now, 0, out); n > 0; n = w.engine.Drain(w.now, 0, out) {
+		for _, b := range out[:n] {
+			sent, as = append(sent, b), append(as, slices.Clone(b))
+		}
+	}
+	if len(sent) < pieces {
+		t.Errorf("%d frames sent, want %d", len(sent), pieces)
+	}
+	for i := range sent {
+		if !slices.Equal(sent[i], as[i]) {
+			t.Fatalf("frame %d of %d became another", i, len(sent))
+		}
 	}
 }

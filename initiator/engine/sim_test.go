@@ -401,14 +401,17 @@ func (s *sim) client() {
 	}
 }
 
-// shrink changes the longest frame that a path carries, or that the target takes:
-// those of 8 sectors and less, of 4, of 2 and of 1.
+// shrink changes the longest frame that a path carries, that our port takes, or
+// the target: those of 8 sectors and less, of 4, of 2 and of 1.
 func (s *sim) shrink() {
 	n := 1 << s.rng.IntN(4)
-	if s.rng.IntN(3) == 0 {
+	switch port := s.rng.IntN(max(s.cfg.paths, 1)); s.rng.IntN(3) {
+	case 0:
 		s.target.Change(func(c *initiatortest.Config) { c.MaxSectors = uint8(n) })
-	} else {
-		s.longest[s.rng.IntN(2)] = frame.ATADataOffset + max(n, 2)*frame.SectorSize
+	case 1:
+		s.engine.LinkChanged(s.now, port, []frame.MAC{ours, ours2}[port], true, n)
+	default:
+		s.longest[port] = frame.ATADataOffset + max(n, 2)*frame.SectorSize
 	}
 }
 

@@ -152,6 +152,7 @@ type Counters struct {
 	Failovers     uint64 `json:"failovers"`     // times a path failed and others took over
 	Redemptions   uint64 `json:"redemptions"`   // times a path came back
 	Cut           uint64 `json:"cut"`           // frames sent in parts, because a path carries less
+	Refused       uint64 `json:"refused"`       // frames that were too long for the target
 	Turns         uint64 `json:"targetChanges"` // times another target was turned to
 	NoSlot        uint64 `json:"noSlot"`        // times the slots were used up by fences
 	WindowCuts    uint64 `json:"windowCuts"`

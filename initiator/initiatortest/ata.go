@@ -16,6 +16,9 @@ func (t *Target) ata(h frame.Header, request, arg []byte) []byte {
 	if f.AoEError != 0 && a.Op != frame.OpIdentify {
 		return t.refuse(request, f.AoEError)
 	}
+	if (a.Op.IsRead() || a.Op.IsWrite()) && a.Count > t.cfg.MaxSectors {
+		return t.refuse(request, aoe.ErrorBadArgumentParameter)
+	}
 	b := append([]byte(nil), request[:frame.ATADataOffset]...)
 	frame.Reply(b, t.cfg.MAC, t.cfg.Addr)
 	if (a.Op.IsRead() || a.Op.IsWrite()) && f.ATAError != 0 {
@@ -56,10 +59,6 @@ func (t *Target) transfer(b []byte, a frame.ATA, data []byte) []byte {
 	lba, n := a.Address(), int(a.Count)
 	if n == 0 || lba+uint64(n) > t.cfg.Sectors || t.cfg.LBA28 && a.Op.IsExt() {
 		return t.result(b, frame.StatusDRDY|frame.StatusErr, frame.ErrorIDNF, a.Count)
-	}
-	if a.Count > t.cfg.MaxSectors {
-		frame.ReplyError(b, t.cfg.MAC, t.cfg.Addr, aoe.ErrorBadArgumentParameter)
-		return b
 	}
 	t.seen.Sectors[a.Count]++
 	disk := t.data[lba*frame.SectorSize:][:n*frame.SectorSize]
