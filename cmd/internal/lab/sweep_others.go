@@ -4,10 +4,9 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
-
-	"errors"
 )
 
 func sweep(context.Context, string) error { return nil }
