@@ -1,7 +1,6 @@
 package initiator
 
 import (
-	"context"
 	"errors"
 	"os"
 	"strings"
@@ -172,11 +171,11 @@ func TestH19LinkFlapOfADisk(t *testing.T) {
 	}
 	b.port.SetMTU(1500)
 	b.until("that frames do not fit is seen", func() bool { return strings.Contains(b.disk.State().Why, "MTU") })
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := b.disk.Write(ctx, want, 0); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("write in frames that do not fit: %v", err)
+	want = pattern(4, 64<<10)
+	if _, err := b.disk.WriteAt(want, 0); err != nil {
+		t.Errorf("write in frames that do not fit, and are sent in parts: %v", err)
 	}
+	same(t, b.target.Bytes(0, len(want)), want, "written in parts")
 	b.port.SetMTU(9000)
 	if _, err := b.disk.WriteAt(want, 0); err != nil {
 		t.Error(err)
