@@ -90,13 +90,17 @@ func (p *targetPair) condition(stat string, i int) string {
 // used waits until one host is used and the other stands by, and says which it is.
 func (p *targetPair) used(t *testing.T) int {
 	t.Helper()
-	out := mustRun(t, p.bed.initiator, binary, "stat", "-v")
-	i := 0
-	if p.condition(out, 1) == "up" {
-		i = 1
+	for began := time.Now(); ; {
+		out := mustRun(t, p.bed.initiator, binary, "stat", "-v")
+		for i := range p.macs {
+			if p.condition(out, i) == "up" && p.condition(out, 1-i) == "standby" {
+				return i
+			}
+		}
+		if time.Since(began) > takeoverPatience {
+			t.Fatalf("none of %v is used while the other stands by:\n%s", p.macs, out)
+		}
 	}
-	p.wait(t, roles(i, "up", "standby")...)
-	return i
 }
 
 // roles are the words for both hosts: one for the i-th, one for the other.
