@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,7 +28,6 @@ const patience = 30 * time.Second
 var binary string
 
 func TestMain(m *testing.M) {
-	goFirst()
 	dir, err := os.MkdirTemp("", "aoe-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -49,22 +47,6 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
-}
-
-// goFirst raises the priority of this process, and so of those that it starts,
-// where that is permitted. They wait much and work little, in turns: beside
-// packages that only compute, every turn would wait for a time slice to end, and
-// all of it would take three times as long.
-func goFirst() {
-	threads, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return
-	}
-	for _, t := range threads {
-		if id, err := strconv.Atoi(t.Name()); err == nil {
-			_ = unix.Setpriority(unix.PRIO_PROCESS, id, -10)
-		}
-	}
 }
 
 // long reports whether the tests should take as long as the claims they back.
