@@ -1,7 +1,6 @@
 package fabric
 
 import (
-	"container/heap"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"aoe/frame"
+	"aoe/frame/link/linktest/timeline"
 )
 
 // A Config says who is on the fabric and for how long.
@@ -107,8 +107,7 @@ type fabric struct {
 	cfg     Config
 	rng     *rand.Rand
 	now     time.Duration
-	queue   events
-	seq     int
+	queue   timeline.Queue[func()]
 	ports   []port // of the switch: the initiators', then the targets'
 	hosts   []*host
 	targets []*target
@@ -148,15 +147,15 @@ func (f *fabric) run() {
 	for _, h := range f.hosts {
 		h.start()
 	}
-	for marked := false; len(f.queue) > 0 && f.queue[0].at < f.cfg.Time && f.result.Wrong == ""; {
-		e := heap.Pop(&f.queue).(event)
-		if !marked && e.at >= f.cfg.Mark {
+	for marked := false; f.queue.Next() < f.cfg.Time && f.result.Wrong == ""; {
+		at, do := f.queue.Take()
+		if !marked && at >= f.cfg.Mark {
 			marked = true
 			f.mark()
 		}
-		f.now = e.at
+		f.now = at
 		f.result.Steps++
-		e.do()
+		do()
 	}
 	f.now = f.cfg.Time
 	for _, h := range f.hosts {
@@ -232,29 +231,4 @@ func macOf(port int) frame.MAC { return frame.MAC{2, 0, 0, 0, byte(port >> 8), b
 // portOf is the port of a target.
 func (f *fabric) portOf(target int) int { return len(f.cfg.Initiators) + target }
 
-type event struct {
-	at  time.Duration
-	seq int
-	do  func()
-}
-
-type events []event
-
-func (q events) Len() int { return len(q) }
-func (q events) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
-}
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*q = old[:len(old)-1]
-	return e
-}
-
-func (f *fabric) at(t time.Duration, do func()) {
-	f.seq++
-	heap.Push(&f.queue, event{t, f.seq, do})
-}
+func (f *fabric) at(t time.Duration, do func()) { f.queue.Add(t, do) }

@@ -1,13 +1,13 @@
 package machine
 
 import (
-	"container/heap"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"aoe/frame"
+	"aoe/frame/link/linktest/timeline"
 	"aoe/initiator/engine"
 	"aoe/reserve"
 )
@@ -57,8 +57,6 @@ type job struct {
 }
 
 type event struct {
-	at   time.Duration
-	seq  int
 	data []byte // a frame, or nil for a turn
 	to   bool   // the disk
 }
@@ -67,8 +65,7 @@ type machine struct {
 	o      Options
 	rng    *rand.Rand
 	now    time.Duration
-	queue  events
-	seq    int
+	queue  timeline.Queue[event]
 	quiet  bool // the liveness phase
 	engine *engine.Engine
 	disk   *disk
@@ -148,19 +145,15 @@ func (m *machine) open(seed uint64, life time.Duration) (err error) {
 // loop runs until a moment, or in the liveness phase until all is clean.
 func (m *machine) loop(end time.Duration) {
 	for m.result.Wrong == "" && (!m.quiet || len(m.dirty)+m.active > 0) {
-		next := m.engine.Deadline()
-		if len(m.queue) > 0 {
-			next = min(next, m.queue[0].at)
-		}
+		next := min(m.engine.Deadline(), m.queue.Next())
 		if next >= end {
 			m.now = end
 			return
 		}
 		m.now = max(m.now, next)
 		m.result.Steps++
-		if len(m.queue) > 0 && m.queue[0].at <= m.now {
-			e := heap.Pop(&m.queue).(event)
-			switch {
+		if m.queue.Next() <= m.now {
+			switch _, e := m.queue.Take(); {
 			case e.data == nil:
 				m.turn()
 				m.at(m.now+m.o.Poll, nil, false)

@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"container/heap"
 	"encoding/binary"
 	"time"
 
@@ -10,25 +9,7 @@ import (
 	"github.com/mdlayher/aoe"
 )
 
-type events []event
-
-func (q events) Len() int { return len(q) }
-func (q events) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
-}
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return e
-}
-
-func (m *machine) at(t time.Duration, data []byte, to bool) {
-	m.seq++
-	heap.Push(&m.queue, event{t, m.seq, data, to})
-}
+func (m *machine) at(t time.Duration, data []byte, to bool) { m.queue.Add(t, event{data, to}) }
 
 // carry puts a frame on the network, which loses nothing in the liveness phase.
 func (m *machine) carry(f []byte, to bool) {

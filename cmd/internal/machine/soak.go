@@ -91,7 +91,7 @@ func (m *machine) rest(p *Part) {
 	case len(m.idle) != len(m.jobs):
 		m.wrong("at rest %d of %d requests are idle", len(m.idle), len(m.jobs))
 	}
-	p.Queued, p.Fences, p.Mapped = max(p.Queued, len(m.queue)), max(p.Fences, g.FencesUp), max(p.Mapped, st.Total)
+	p.Queued, p.Fences, p.Mapped = max(p.Queued, m.queue.Len()), max(p.Fences, g.FencesUp), max(p.Mapped, st.Total)
 }
 
 // uneven says what grew or dwindled from the first part to the last. A part is
