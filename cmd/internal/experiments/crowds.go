@@ -38,14 +38,7 @@ type multitude struct {
 }
 
 func runCrowds(ctx context.Context, o Options) (Result, error) {
-	var r Result
-	checks := 0
-	check := func(ok bool, format string, args ...any) {
-		checks++
-		if !ok {
-			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
-		}
-	}
+	var r inquiry
 	t := Table{Title: "Requests of 4 KiB in 250 ms, of all runs", Columns: []string{
 		"initiators", "targets", "room", "requests", "of one pair", "slowest, of an equal part", "without any", "frames sent", "sent again", "lost in switch or target", "longest",
 	}}
@@ -58,7 +51,7 @@ func runCrowds(ctx context.Context, o Options) (Result, error) {
 		}
 		m, err := g.meet(ctx, o)
 		if err != nil {
-			return r, err
+			return r.Result, err
 		}
 		if n == 1 {
 			one, line = m.requests, Line{Name: name}
@@ -75,9 +68,9 @@ func runCrowds(ctx context.Context, o Options) (Result, error) {
 		part := 100 * float64(m.slowest*m.disks) / float64(max(m.requests, 1))
 		t.Rows = append(t.Rows, append(row, fmt.Sprint(m.requests), fmt.Sprintf("%.0f %%", 100*float64(m.requests)/float64(max(one, 1))), fmt.Sprintf("%.0f %%", part),
 			fmt.Sprintf("%d of %d", m.idle, m.disks), fmt.Sprint(m.sent), fmt.Sprint(m.again), fmt.Sprint(m.lost), fmt.Sprintf("%.1f ms", milliseconds(m.worst))))
-		check(10*m.requests >= 8*one, "%s: %d requests, one pair does %d", name, m.requests, one)
-		check(m.idle == 0, "%s: %d of %d disks have not one request in 250 ms", name, m.idle, m.disks)
-		check(part >= 50, "%s: the slowest gets %.0f %% of an equal part", name, part)
+		r.check(10*m.requests >= 8*one, "%s: %d requests, one pair does %d", name, m.requests, one)
+		r.check(m.idle == 0, "%s: %d of %d disks have not one request in 250 ms", name, m.idle, m.disks)
+		r.check(part >= 50, "%s: the slowest gets %.0f %% of an equal part", name, part)
 		if g.room > smallRoom {
 			continue
 		}
@@ -86,12 +79,12 @@ func runCrowds(ctx context.Context, o Options) (Result, error) {
 			c.Lines = append(c.Lines, line)
 		}
 	}
-	deaths, err := runDeaths(ctx, o, check)
+	deaths, err := runDeaths(ctx, o, r.check)
 	if err != nil {
-		return r, err
+		return r.Result, err
 	}
 	r.Tables, r.Charts = []Table{t, deaths}, []Chart{c}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"The cable and the target are kept busy by any number, though in the largest crowds up to half of all frames are sent again. But once there are more frames under way than the bottleneck has room for, disks are not served equally: " +
 			"a window cannot be less than one frame, so the queue stays full, and who loses waits for a timer that doubles, up to a second, while those who are served send their next frame at once. " +
@@ -101,7 +94,7 @@ func runCrowds(ctx context.Context, o Options) (Result, error) {
 			"A switch cannot, so one initiator of hundreds of busy targets has to ask for less at a time. Ethernet's flow control (802.3x) is not modelled here.",
 		"Deaths stay where they are. A disk that shares its initiator with a dead one has the memory that is its own, and one that shares a target with it has more of the target.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 // A gathering is n targets of one initiator, or n initiators of one target, and how

@@ -26,14 +26,7 @@ func pools() Experiment {
 }
 
 func runPools(ctx context.Context, o Options) (Result, error) {
-	var r Result
-	checks := 0
-	check := func(ok bool, format string, args ...any) {
-		checks++
-		if !ok {
-			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
-		}
-	}
+	var r inquiry
 	t := Table{Title: "Probability that the next reply is lost", Columns: []string{"foreign frames", "1 pool", "2 pools", "4 pools", "8 pools", "8 pools, simulated", "8 pools, all tried"}}
 	c := Chart{Title: t.Title, X: "foreign frames not yet classified", Y: "probability"}
 	for _, k := range []int{1, 2, 4, 8} {
@@ -42,7 +35,7 @@ func runPools(ctx context.Context, o Options) (Result, error) {
 	throws := max(20000, 100*o.Seeds)
 	for u := 0; u <= sharedFrames; u++ {
 		if err := ctx.Err(); err != nil {
-			return r, err
+			return r.Result, err
 		}
 		row := []string{fmt.Sprint(u)}
 		exact := 0.0
@@ -52,24 +45,24 @@ func runPools(ctx context.Context, o Options) (Result, error) {
 			c.Lines[i].X, c.Lines[i].Y = append(c.Lines[i].X, float64(u)), append(c.Lines[i].Y, exact)
 			want, known := map[int]string{1: "0.00", 4: "0.26", 8: "0.41"}[k]
 			if u == 4 && known {
-				check(fmt.Sprintf("%.2f", exact) == want, "%d pools, 4 frames: %.3f, expected %s", k, exact, want)
+				r.check(fmt.Sprintf("%.2f", exact) == want, "%d pools, 4 frames: %.3f, expected %s", k, exact, want)
 			}
 		}
 		seen := simulatedLoss(o.First, u, throws)
 		sigma := math.Sqrt(exact*(1-exact)/float64(throws)) + 1e-9
-		check(math.Abs(seen-exact) <= 4*sigma+1e-6, "%d frames, 8 pools: simulated %.3f, exact %.3f", u, seen, exact)
+		r.check(math.Abs(seen-exact) <= 4*sigma+1e-6, "%d frames, 8 pools: simulated %.3f, exact %.3f", u, seen, exact)
 		all := model.LossOfNext(model.Pools{Count: 8, Frames: 1, TryAll: true}, u)
-		check(u == sharedFrames || all < 1e-9, "%d frames, all pools tried: %.3f", u, all)
+		r.check(u == sharedFrames || all < 1e-9, "%d frames, all pools tried: %.3f", u, all)
 		t.Rows = append(t.Rows, append(row, fmt.Sprintf("%.3f", seen), fmt.Sprintf("%.3f", max(0, all))))
 	}
 	r.Tables, r.Charts = []Table{t}, []Chart{c}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"Divided memory is lost in pieces: while one pool is full another is empty. It is not a matter of deadlock, as a lost reply is asked for again (E2 has no dead state for either), " +
 			"but of how often. The reserve here is one for all, and has no private caches for the same reason (E10).",
 		"Eight frames in eight pools are worse than one pool only until all memory is used up: then the shared reserve is full for certain, and a random pool is not.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 // simulatedLoss throws foreign frames at eight pools of one frame, and then a

@@ -24,14 +24,7 @@ func phillips() Experiment {
 }
 
 func runPhillips(context.Context, Options) (Result, error) {
-	var r Result
-	checks := 0
-	check := func(ok bool, format string, args ...any) {
-		checks++
-		if !ok {
-			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
-		}
-	}
+	var r inquiry
 	estimate := Table{
 		Title:   fmt.Sprintf("Pages for %d frames", phillipsFrames),
 		Columns: []string{"frame size", "as posted", "frames that really fit", "as fixed", "frames that really fit"},
@@ -42,12 +35,12 @@ func runPhillips(context.Context, Options) (Result, error) {
 		estimate.Rows = append(estimate.Rows, []string{
 			fmt.Sprint(size), fmt.Sprint(posted), fmt.Sprint(model.FramesIn(posted, size)), fmt.Sprint(fixed), fmt.Sprint(model.FramesIn(fixed, size)),
 		})
-		check(posted == 1 && fixed == want[size], "frames of %d: %d pages as posted, %d as fixed, expected 1 and %d", size, posted, fixed, want[size])
+		r.check(posted == 1 && fixed == want[size], "frames of %d: %d pages as posted, %d as fixed, expected 1 and %d", size, posted, fixed, want[size])
 	}
 	names := []string{"phillips-posted", "phillips-jumbo", "phillips-device", "phillips"}
 	verdicts, err := searchThese(model.Retained, names...)
 	if err != nil {
-		return r, err
+		return r.Result, err
 	}
 	table, chart := searched("Under the flood of E2", verdicts)
 	table.Columns = append(table.Columns, "held at most", "cap")
@@ -56,16 +49,16 @@ func runPhillips(context.Context, Options) (Result, error) {
 	for i, v := range verdicts {
 		p := v.World.Policy
 		table.Rows[i] = append(table.Rows[i], fmt.Sprint(v.MostHeld), fmt.Sprint(p.Cap))
-		check((v.MostHeld > p.Cap) == exceeds[p.Name], "%s holds %d of a cap of %d", p.Name, v.MostHeld, p.Cap)
-		check((v.Dead > 0) == dies[p.Name], "%s: %d dead states, expected some: %v", p.Name, v.Dead, dies[p.Name])
+		r.check((v.MostHeld > p.Cap) == exceeds[p.Name], "%s holds %d of a cap of %d", p.Name, v.MostHeld, p.Cap)
+		r.check((v.Dead > 0) == dies[p.Name], "%s: %d dead states, expected some: %v", p.Name, v.Dead, dies[p.Name])
 	}
 	r.Tables, r.Charts = []Table{estimate, table}, []Chart{chart}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"The slip in the estimate is fatal only for large frames: one page holds two frames of 1500 bytes, which is all that liveness needs, and not one of 9018.",
 		"Credit that comes back before the memory does breaks the promise and not the machine: what is held beyond the cap belongs to somebody else's reserve, until it is consumed. " +
 			"The reserve here frees first and then gives the credit back (I8).",
 	}
 	r.Stories, err = stories(verdicts, "phillips-jumbo")
-	return r, err
+	return r.Result, err
 }

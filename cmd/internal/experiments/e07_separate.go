@@ -22,13 +22,12 @@ func separate() Experiment {
 }
 
 func runSeparate(ctx context.Context, _ Options) (Result, error) {
-	var r Result
-	checks := 0
+	var r inquiry
 	chart := Chart{Title: "Limit with the disk's socket exempt: where it lives", X: "frames of separate memory", Y: "limit on what sockets hold"}
 	t := Table{Title: "Dead states, by memory and limit", Columns: []string{"frames", "limit", "every socket", "disk's socket exempt"}}
 	for frames := 1; frames <= 6; frames++ {
 		if err := ctx.Err(); err != nil {
-			return r, err
+			return r.Result, err
 		}
 		for limit := 0; limit <= 5; limit++ {
 			row := []string{fmt.Sprint(frames), fmt.Sprint(limit)}
@@ -40,10 +39,7 @@ func runSeparate(ctx context.Context, _ Options) (Result, error) {
 				v := model.World{Pages: model.GoldenPages, Policy: p}.Search()
 				row = append(row, fmt.Sprint(v.Dead))
 				lives, want := v.Dead == 0 && v.Stuck == 0, exempt && limit > 0 && limit < frames
-				checks++
-				if lives != want {
-					r.Differs = append(r.Differs, fmt.Sprintf("%d frames, limit %d, exempt %v: lives %v", frames, limit, exempt, lives))
-				}
+				r.check(lives == want, "%d frames, limit %d, exempt %v: lives %v", frames, limit, exempt, lives)
 				if exempt && limit > 0 {
 					chart.Fields = append(chart.Fields, Square{float64(frames), float64(limit), lives})
 				}
@@ -53,17 +49,18 @@ func runSeparate(ctx context.Context, _ Options) (Result, error) {
 	}
 	verdicts, err := searchThese(model.Retained, "polyakov", "polyakov-drain", "miller", "miller-exempt")
 	if err != nil {
-		return r, err
+		return r.Result, err
 	}
+	r.checks += len(verdicts)
 	r.Differs = append(r.Differs, expect(verdicts, func(n string) bool { return n != "miller-exempt" })...)
 	table, _ := searched("The lineage", verdicts)
 	r.Tables, r.Charts = []Table{table, t}, []Chart{chart}
-	r.Verdict = judge(r.Differs, checks+len(verdicts))
+	r.judge()
 	r.Finding = []string{
 		"Memory of its own moves the deadlock from the system's memory to the network's: sockets that nobody reads fill it, whatever its size. " +
 			"What saves is the limit, and only if the limit leaves room for a frame that is not yet classified and lets the disk's own frames pass.",
 		"As posted, memory that another processor freed comes back with the owner's next free: if everything was freed elsewhere, there is no next free, and not even reading the sockets helps (E3).",
 	}
 	r.Stories, err = stories(verdicts, "polyakov-drain", "miller")
-	return r, err
+	return r.Result, err
 }

@@ -35,14 +35,7 @@ func throttle() Experiment {
 }
 
 func runThrottle(ctx context.Context, o Options) (Result, error) {
-	var r Result
-	checks := 0
-	check := func(ok bool, format string, args ...any) {
-		checks++
-		if !ok {
-			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
-		}
-	}
+	var r inquiry
 	t := Table{Title: "Throttle and claims", Columns: []string{"policy", "states", "dead", "seeds that died", "round trips until then", "writes per round trip, no flood"}}
 	c := Chart{Title: "Seeds that died", X: "% of seeds"}
 	row := func(name, short string, p model.Policy, dies bool) (float64, error) {
@@ -54,8 +47,8 @@ func runThrottle(ctx context.Context, o Options) (Result, error) {
 		}
 		w.Flood = model.NoFlood
 		quiet, err := walkMany(ctx, w, pace(0), o)
-		check((v.Dead > 0) == dies, "%s: %d dead states, expected some: %v", name, v.Dead, dies)
-		check((out.dead > 0) == dies, "%s: %d of %d seeds died, expected some: %v", name, out.dead, o.Seeds, dies)
+		r.check((v.Dead > 0) == dies, "%s: %d dead states, expected some: %v", name, v.Dead, dies)
+		r.check((out.dead > 0) == dies, "%s: %d of %d seeds died, expected some: %v", name, out.dead, o.Seeds, dies)
 		t.Rows = append(t.Rows, []string{name, fmt.Sprint(v.States), fmt.Sprint(v.Dead), fmt.Sprintf("%d of %d", out.dead, o.Seeds), out.until(), fmt.Sprintf("%.2f", quiet.perTime)})
 		c.Bars = append(c.Bars, Bar{short, 100 * float64(out.dead) / float64(o.Seeds), out.dead == 0})
 		return quiet.perTime, err
@@ -64,7 +57,7 @@ func runThrottle(ctx context.Context, o Options) (Result, error) {
 	for n := 1; n <= throttlePages; n++ {
 		speed, err := row(fmt.Sprintf("throttle: dirty <= %d", n), fmt.Sprintf("throttle %d", n), model.Policy{Throttle: n}, true)
 		if err != nil {
-			return r, err
+			return r.Result, err
 		}
 		throttled[n] = speed
 	}
@@ -77,19 +70,19 @@ func runThrottle(ctx context.Context, o Options) (Result, error) {
 			p := model.Policy{Claim: n, PerPage: perPage, Store: model.Shared(1), DropForeign: true}
 			speed, err := row(name, short, p, false)
 			if err != nil {
-				return r, err
+				return r.Result, err
 			}
-			check(speed >= 0.9*throttled[n], "%s: %.2f writes per round trip without a flood, the throttle has %.2f", name, speed, throttled[n])
+			r.check(speed >= 0.9*throttled[n], "%s: %.2f writes per round trip without a flood, the throttle has %.2f", name, speed, throttled[n])
 		}
 	}
 	r.Tables, r.Charts = []Table{t}, []Chart{c}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"A throttle saves memory for whoever comes, and who comes is the flood. It decides how long the machine lives, not whether.",
 		"Both kinds of claim live. Claiming before a page may become dirty also keeps applications from finding all memory dirty, which is why I9 asks for it; it is paid with " +
 			"fewer dirty pages to choose from.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 // A walked is what became of many walks.

@@ -21,18 +21,8 @@ func phases() Experiment {
 	}
 }
 
-// A bounds is a run of E10 in the making.
-type bounds struct {
-	Result
-	checks int
-}
-
-func (b *bounds) check(ok bool, format string, args ...any) {
-	b.checks++
-	if !ok {
-		b.Differs = append(b.Differs, fmt.Sprintf(format, args...))
-	}
-}
+// A bounds is the inquiry of E10, part by part.
+type bounds struct{ inquiry }
 
 func runPhases(ctx context.Context, _ Options) (Result, error) {
 	var b bounds
@@ -42,7 +32,7 @@ func runPhases(ctx context.Context, _ Options) (Result, error) {
 		}
 		part()
 	}
-	b.Verdict = judge(b.Differs, b.checks)
+	b.judge()
 	b.Finding = []string{
 		"The diagram has one corner: everything with at least one frame to send with, one to receive into, and the drop lives, and nothing else does, however large.",
 		"Holding one thing while waiting for the next costs a reserve that grows with the number of requests; claiming all at once costs one that does not.",

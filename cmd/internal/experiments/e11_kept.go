@@ -21,8 +21,7 @@ func keptFrame() Experiment {
 }
 
 func runKept(context.Context, Options) (Result, error) {
-	var r Result
-	checks := 0
+	var r inquiry
 	t := Table{
 		Title:   "Under loss",
 		Columns: []string{"set aside for sending", "kept", "states", "dead", "dead with everything sent", "most steps to a completion"},
@@ -36,21 +35,18 @@ func runKept(context.Context, Options) (Result, error) {
 			if transmit == 0 {
 				continue
 			}
-			checks++
-			if (v.Dead == 0) != keep {
-				r.Differs = append(r.Differs, fmt.Sprintf("%d set aside, kept %v: %d dead states", transmit, keep, v.Dead))
-			}
+			r.check((v.Dead == 0) == keep, "%d set aside, kept %v: %d dead states", transmit, keep, v.Dead)
 		}
 	}
 	r.Tables = []Table{t}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"With memory set aside for sending that is used for a moment only, a lost request can be built again, because its page is still there: keeping the frame makes no difference to deadlock. " +
 			"Where nothing is set aside it does: then of requests that are all out, a lost one can be repeated only if it was kept.",
 		"So I12 is not needed for liveness where there is a transmit reserve. It is kept for what this model has not: a page that the initiator cannot read any more, because it lies in memory that may itself " +
 			"be swapped out, and a retransmission that needs neither memory nor anybody's data.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 // deadWithAllSent counts dead states in which no page waits to be sent.

@@ -42,49 +42,43 @@ func recovery() Experiment {
 }
 
 func runRecovery(ctx context.Context, o Options) (Result, error) {
-	var r Result
-	checks := 0
+	var r inquiry
 	floods := []float64{0, 1, 10, 100, 1000}
 	flat := map[string]bool{"card-filter": true, "ours-t2": true, "ours-t3": true}
 	policies, err := pick("wiki", "linux-listed", "phillips", "zijlstra", "miller-exempt", "upfront", "card-filter", "ours-t2", "ours-t3")
 	if err != nil {
-		return r, err
+		return r.Result, err
 	}
 	t := Table{Title: "Round trips for each write, median (worst)", Columns: []string{"policy", "no flood", "1", "10", "100", "1000 frames per round trip"}}
 	c := Chart{Title: "Time for a write in a machine without memory", X: "foreign frames per round trip, + 1", Y: "round trips, median", LogX: true}
 	for _, p := range policies {
 		terrain, err := crowded(p, 1)
 		if err != nil {
-			return r, err
+			return r.Result, err
 		}
 		line, row := Line{Name: p.Name}, []string{title(p)}
 		for _, flood := range floods {
 			times, unfinished, err := timeWrites(ctx, terrain, crowd(flood, 0), o)
 			if err != nil {
-				return r, err
+				return r.Result, err
 			}
-			checks++
-			if unfinished > 0 {
-				r.Differs = append(r.Differs, fmt.Sprintf("%s with %v frames: %d seeds did not finish", p.Name, flood, unfinished))
-			}
+			r.check(unfinished == 0, "%s with %v frames: %d seeds did not finish", p.Name, flood, unfinished)
 			line.X, line.Y = append(line.X, flood+1), append(line.Y, median(times))
 			row = append(row, fmt.Sprintf("%.2f (%.2f)", median(times), times[len(times)-1]))
 		}
-		checks++
-		if first, last := line.Y[0], line.Y[len(line.Y)-1]; (last <= 2*first) != flat[p.Name] {
-			r.Differs = append(r.Differs, fmt.Sprintf("%s: %.2f round trips without a flood, %.2f with 1000 frames in each", p.Name, first, last))
-		}
+		first, last := line.Y[0], line.Y[len(line.Y)-1]
+		r.check((last <= 2*first) == flat[p.Name], "%s: %.2f round trips without a flood, %.2f with 1000 frames in each", p.Name, first, last)
 		c.Lines = append(c.Lines, line)
 		t.Rows = append(t.Rows, row)
 	}
 	r.Tables, r.Charts = []Table{t}, []Chart{c}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"All of these live; what differs is what a foreign frame costs. Where it may take the reserve until it has been looked at, it keeps replies out for that long, " +
 			"and a reply that is lost costs a round trip more: at 1000 frames five times as much arrives as can be looked at, and a write takes some seven times as long.",
 		"Filtering first is flat whoever does it: the card (2005), the driver, or a queue of its own.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 // crowded is the terrain of a policy for a machine that is out of memory. Those

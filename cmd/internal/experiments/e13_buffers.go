@@ -32,14 +32,7 @@ type fill struct {
 }
 
 func runBuffers(ctx context.Context, o Options) (Result, error) {
-	var r Result
-	checks := 0
-	check := func(ok bool, format string, args ...any) {
-		checks++
-		if !ok {
-			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
-		}
-	}
+	var r inquiry
 	t := Table{Title: "What is done in 100 ms, median of the runs", Columns: []string{
 		"holds", "says", "initiators", "window", "requests", "frames sent", "sent again", "longest", "trusting: requests", "frames sent", "sent again", "longest",
 	}}
@@ -47,19 +40,19 @@ func runBuffers(ctx context.Context, o Options) (Result, error) {
 	for _, c := range []struct{ holds, initiators int }{{4, 1}, {8, 1}, {32, 1}, {32, 4}} {
 		honest, err := fillTarget(ctx, o, c.holds, c.holds, c.initiators, false)
 		if err != nil {
-			return r, err
+			return r.Result, err
 		}
 		for _, times := range []int{1, 4, 16} {
 			says := times * c.holds
 			a := honest
 			if times > 1 {
 				if a, err = fillTarget(ctx, o, c.holds, says, c.initiators, false); err != nil {
-					return r, err
+					return r.Result, err
 				}
 			}
 			b, err := fillTarget(ctx, o, c.holds, says, c.initiators, true)
 			if err != nil {
-				return r, err
+				return r.Result, err
 			}
 			t.Rows = append(t.Rows, append(append([]string{fmt.Sprint(c.holds), fmt.Sprint(says), fmt.Sprint(c.initiators), fmt.Sprint(a.window)}, a.cells()...), b.cells()...))
 			if c.holds == 8 {
@@ -70,24 +63,24 @@ func runBuffers(ctx context.Context, o Options) (Result, error) {
 				continue
 			}
 			name := fmt.Sprintf("holds %d, says %d to %d", c.holds, says, c.initiators)
-			check(a.window >= c.holds*3/4-3 && a.window <= c.holds*5/4+3, "%s: the windows end at %d together", name, a.window)
-			check(10*a.requests >= 9*honest.requests, "%s: %d requests done, %d when it says the truth", name, a.requests, honest.requests)
-			check(10*a.again <= a.sent, "%s: %d of %d frames were sent again", name, a.again, a.sent)
-			check(a.worst < 10*honest.worst, "%s: a request took %v, and at most %v when it says the truth", name, a.worst.Round(time.Microsecond), honest.worst.Round(time.Microsecond))
-			check(b.again > a.again, "%s: who trusts the number sent %d frames again, the engine %d", name, b.again, a.again)
-			check(b.requests < a.requests, "%s: who trusts the number had %d requests done, the engine %d", name, b.requests, a.requests)
+			r.check(a.window >= c.holds*3/4-3 && a.window <= c.holds*5/4+3, "%s: the windows end at %d together", name, a.window)
+			r.check(10*a.requests >= 9*honest.requests, "%s: %d requests done, %d when it says the truth", name, a.requests, honest.requests)
+			r.check(10*a.again <= a.sent, "%s: %d of %d frames were sent again", name, a.again, a.sent)
+			r.check(a.worst < 10*honest.worst, "%s: a request took %v, and at most %v when it says the truth", name, a.worst.Round(time.Microsecond), honest.worst.Round(time.Microsecond))
+			r.check(b.again > a.again, "%s: who trusts the number sent %d frames again, the engine %d", name, b.again, a.again)
+			r.check(b.requests < a.requests, "%s: who trusts the number had %d requests done, the engine %d", name, b.requests, a.requests)
 		}
 	}
 	r.Tables = []Table{t}
 	r.Charts = []Chart{{Title: "A target that holds 8 frames: the longest that a request took", X: "frames that it says it holds", Y: "ms", LogX: true, Lines: []Line{ours, trusting}}}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"The window settles a little above the true number and stays there: losses within an eighth of a window are taken for the network's own, so a target that loses its excess at once is asked for a frame or two more than it holds, " +
 			"and these are sent again. That costs frames, not requests: the target is never idle.",
 		"Trusting the number costs less work than was thought, as long as one initiator is alone: the frames that wait for their timers are not in the way of others. It costs fairness within the disk: whose frames are lost again and again backs off " +
 			"each time, while newer ones find room. \"Longest\" counts what had not ended at the end, too: 150 ms means that it had waited all the time. On a disk that a machine swaps on, that is a task that does not wake.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 // fillTarget has initiators want all that one target can do.

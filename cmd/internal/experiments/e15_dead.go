@@ -31,14 +31,7 @@ type death struct {
 }
 
 func runDeadTarget(ctx context.Context, o Options) (Result, error) {
-	var r Result
-	checks := 0
-	check := func(ok bool, format string, args ...any) {
-		checks++
-		if !ok {
-			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
-		}
-	}
+	var r inquiry
 	t := Table{Title: "Requests in 100 ms, of all runs", Columns: []string{
 		"memory", "requests that fit", "dead time", "three disks, none dead", "three disks, the fourth dead", "worst disk, of before", "longest", "one disk wants alone",
 	}}
@@ -49,7 +42,7 @@ func runDeadTarget(ctx context.Context, o Options) (Result, error) {
 	} {
 		row, err := runDeath(ctx, o, c)
 		if err != nil {
-			return r, err
+			return r.Result, err
 		}
 		never, dead := "never", c.deadTime > 0
 		if dead {
@@ -66,22 +59,22 @@ func runDeadTarget(ctx context.Context, o Options) (Result, error) {
 		bars = append(bars, Bar{name, 100 * float64(row.after) / float64(max(row.before, 1)), c.pool != fabric.Together})
 		switch {
 		case c.pool != fabric.Together:
-			check(row.worst >= 0.95, "%s: a healthy disk does %.0f %% of what it did", name, 100*row.worst)
+			r.check(row.worst >= 0.95, "%s: a healthy disk does %.0f %% of what it did", name, 100*row.worst)
 		case dead:
-			check(row.after > 0 && row.longest >= c.deadTime/3, "%s: %d requests of the healthy, the longest %v", name, row.after, row.longest)
+			r.check(row.after > 0 && row.longest >= c.deadTime/3, "%s: %d requests of the healthy, the longest %v", name, row.after, row.longest)
 		default:
-			check(row.after == 0, "%s: the healthy disks still do %d requests of %d", name, row.after, row.before)
+			r.check(row.after == 0, "%s: the healthy disks still do %d requests of %d", name, row.after, row.before)
 		}
 	}
 	r.Tables = []Table{t}
 	r.Charts = []Chart{{Title: "What healthy disks do beside a dead one", X: "% of what they do without", Bars: bars}}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"First come, first served is fair to requests and not to disks: each that is served beside the dead disk comes back, each that the dead disk is given stays. The queue hands it everything, one claim at a time, and nothing is wrong with any rule of the reserve while it does.",
 		"A dead time is no remedy: it has to be longer than any outage that is to be survived (180 s is usual, for ever where a machine swaps), and for as long nothing is done for anybody.",
 		"What shares cost is in the last column: a disk that is alone in wanting something has its part and no more. Package initiator gives each disk a reserve of its own, so this is how it is shipped; memory for normal times is borrowed from the system, and only what is guaranteed is divided.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 // A spared is what became of the healthy disks.

@@ -85,14 +85,7 @@ func runStoppedReader(ctx context.Context, o Options) (Result, error) {
 }
 
 func runOrdeals(ctx context.Context, seed uint64, ops int) (Result, error) {
-	var r Result
-	checks := 0
-	check := func(ok bool, format string, args ...any) {
-		checks++
-		if !ok {
-			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
-		}
-	}
+	var r inquiry
 	t := Table{Title: "Measured on this machine, once", Columns: []string{
 		"case", "requests a second", "median", "99 %", "longest", "sent again", "flood", "held by sockets", "received", "kept", "freed at once", "no room", "from the reserve",
 	}}
@@ -100,7 +93,7 @@ func runOrdeals(ctx context.Context, seed uint64, ops int) (Result, error) {
 	for _, d := range ordeals {
 		b, err := d.bear(ctx, seed, ops)
 		if err != nil {
-			return r, fmt.Errorf("%s: %w", d.name, err)
+			return r.Result, fmt.Errorf("%s: %w", d.name, err)
 		}
 		st := b.stats
 		rate := float64(len(b.took)) / b.all.Seconds()
@@ -110,30 +103,30 @@ func runOrdeals(ctx context.Context, seed uint64, ops int) (Result, error) {
 			fmt.Sprint(st.Link.KernelDropped), fmt.Sprint(st.Reserve.FromReserve),
 		})
 		c.Bars = append(c.Bars, Bar{d.name, rate, true})
-		check(st.Drops.EtherType == 0, "%s: %d frames of other EtherTypes got to the initiator", d.name, st.Drops.EtherType)
+		r.check(st.Drops.EtherType == 0, "%s: %d frames of other EtherTypes got to the initiator", d.name, st.Drops.EtherType)
 		if d.flood {
 			want := unreadSockets
 			if d.read {
 				want = 0
 			}
-			check(b.full == want, "%s: %d sockets are half full, of %d", d.name, b.full, unreadSockets)
-			check(b.sent > 0, "%s: there was no flood", d.name)
+			r.check(b.full == want, "%s: %d sockets are half full, of %d", d.name, b.full, unreadSockets)
+			r.check(b.sent > 0, "%s: there was no flood", d.name)
 		}
 		if d.reserveOnly {
-			check(st.Reserve.FromReserve > 0, "%s: no claim was served from the reserve", d.name)
+			r.check(st.Reserve.FromReserve > 0, "%s: no claim was served from the reserve", d.name)
 		}
 		if d.forged && !d.filtered {
-			check(st.Drops.Sum() > 0, "%s: no forged frame was seen", d.name)
+			r.check(st.Drops.Sum() > 0, "%s: no forged frame was seen", d.name)
 		}
 	}
 	r.Tables, r.Charts = []Table{t}, []Chart{c}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"These are measured numbers of one run, not of seeds: another run gives others, and a busy machine quite others; the senders of the flood, the readers and the target share its processors with the initiator. That every case came to its end with the right contents is what they share; a wrong block or a failed request would have ended the experiment with an error.",
 		"Sockets that nobody reads are bounded, each by itself, and nothing bounds their number: sixteen of 2 MiB hold 32 MiB for ever. A machine with memory left does not notice. One without dies of it, and that takes a machine that can be brought to it: E17.",
 		"The filter by tag shows in \"received\": what was forged is gone before it costs a slot of the ring. Nothing that was forged was kept, with or without it.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 func micro(d time.Duration) string { return d.Round(time.Microsecond).String() }

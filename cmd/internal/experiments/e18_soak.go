@@ -26,14 +26,7 @@ func soak() Experiment {
 const soakMachines = 4
 
 func runSoak(ctx context.Context, o Options) (Result, error) {
-	var r Result
-	checks := 0
-	check := func(ok bool, format string, args ...any) {
-		checks++
-		if !ok {
-			r.Differs = append(r.Differs, fmt.Sprintf(format, args...))
-		}
-	}
+	var r inquiry
 	t := Table{Title: "Parts of the soak, of all machines of a tier", Columns: []string{
 		"tier", "part", "requests", "frames", "sent again", "longest recovery", "to come", "fences", "buffers", "crunches",
 	}}
@@ -44,16 +37,16 @@ func runSoak(ctx context.Context, o Options) (Result, error) {
 		var parts []machine.Part
 		for i := range soakMachines {
 			if err := ctx.Err(); err != nil {
-				return r, err
+				return r.Result, err
 			}
 			seed := o.First + uint64(i)
 			s, err := machine.Soak(seed, below, rounds)
 			if err != nil {
-				return r, err
+				return r.Result, err
 			}
-			check(!s.Dead, "%v, seed %d: dead after %v", below, seed, s.Virtual)
-			check(s.Wrong == "", "%v, seed %d: %s", below, seed, s.Wrong)
-			check(s.Uneven == "", "%v, seed %d: %s", below, seed, s.Uneven)
+			r.check(!s.Dead, "%v, seed %d: dead after %v", below, seed, s.Virtual)
+			r.check(s.Wrong == "", "%v, seed %d: %s", below, seed, s.Wrong)
+			r.check(s.Uneven == "", "%v, seed %d: %s", below, seed, s.Uneven)
 			virtual += s.Virtual
 			parts = addParts(parts, s.Parts)
 		}
@@ -67,15 +60,15 @@ func runSoak(ctx context.Context, o Options) (Result, error) {
 		}
 		c.Lines = append(c.Lines, line)
 		first, last := parts[0].Requests, parts[len(parts)-1].Requests
-		check(max(first-last, last-first) <= first/5+64, "%v: %d requests in the first part, %d in the last", below, first, last)
+		r.check(max(first-last, last-first) <= first/5+64, "%v: %d requests in the first part, %d in the last", below, first, last)
 	}
 	r.Tables, r.Charts = []Table{t}, []Chart{c}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		fmt.Sprintf("%v of virtual time, in which engine and reserve were never made anew. Longer: --seeds 20000.", virtual.Round(time.Second)),
 		"This is about what the protocol and the reserve hold. What a process holds (heap, page faults, goroutines, memory) is not in a simulation: \"go run ./cmd/internal/soak\" loads a real target and a real, sealed initiator for an hour, and fails if one of these is not flat.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 // addParts adds what is counted, and keeps the most of what is most.

@@ -148,6 +148,23 @@ func (e Experiment) Run(ctx context.Context, o Options) (Result, error) {
 	return r, nil
 }
 
+// An inquiry is a Result in the making.
+type inquiry struct {
+	Result
+	checks int // of what is expected, also those that came true
+}
+
+// check compares with what is expected, and says in words what is not so.
+func (q *inquiry) check(ok bool, format string, args ...any) {
+	q.checks++
+	if !ok {
+		q.Differs = append(q.Differs, fmt.Sprintf(format, args...))
+	}
+}
+
+// judge comes to the verdict, after all checks.
+func (q *inquiry) judge() { q.Verdict = judge(q.Differs, q.checks) }
+
 // judge is the verdict of so many checks, of which some may have failed.
 func judge(differs []string, checks int) Verdict {
 	switch {

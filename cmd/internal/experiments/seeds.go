@@ -32,11 +32,10 @@ type tally struct {
 }
 
 func runSeeds(ctx context.Context, o Options) (Result, error) {
-	var r Result
+	var r inquiry
 	t := Table{Title: "Seeds, by tier", Columns: []string{
 		"tier", "seeds", "dead", "wrong", "writes", "reads", "frames sent again", "freed at once", "claims from the reserve", "crunches", "worst recovery",
 	}}
-	checks := 0
 	for _, below := range []machine.Below{machine.OwnQueue, machine.Guarded, machine.Unguarded} {
 		n := o.Seeds
 		if below == machine.Unguarded {
@@ -44,14 +43,12 @@ func runSeeds(ctx context.Context, o Options) (Result, error) {
 		}
 		y, err := runTier(ctx, below, o.First, n)
 		if err != nil {
-			return r, err
+			return r.Result, err
 		}
-		checks++
-		switch {
-		case y.wrong > 0 || below != machine.Unguarded && y.dead > 0:
-			r.Differs = append(r.Differs, fmt.Sprintf("%v: %d of %d seeds dead, %d wrong; the first is %s", below, y.dead, n, y.wrong, y.first))
-		case below == machine.Unguarded && y.dead == 0 && n >= 100:
-			r.Differs = append(r.Differs, fmt.Sprintf("%v: none of %d seeds dead: the simulation sees nothing", below, n))
+		if blind := below == machine.Unguarded && y.dead == 0 && n >= 100; blind {
+			r.check(false, "%v: none of %d seeds dead: the simulation sees nothing", below, n)
+		} else {
+			r.check(y.wrong == 0 && (below == machine.Unguarded || y.dead == 0), "%v: %d of %d seeds dead, %d wrong; the first is %s", below, y.dead, n, y.wrong, y.first)
 		}
 		name := below.String()
 		if below == machine.Unguarded {
@@ -63,11 +60,11 @@ func runSeeds(ctx context.Context, o Options) (Result, error) {
 		})
 	}
 	r.Tables = []Table{t}
-	r.Verdict = judge(r.Differs, checks)
+	r.judge()
 	r.Finding = []string{
 		"Time is virtual and the kernel is a few counters: this shows that engine and reserve together finish what they began, and says nothing about how fast. The canary differs from T2 in one line, the guard's.",
 	}
-	return r, nil
+	return r.Result, nil
 }
 
 func runTier(ctx context.Context, below machine.Below, first uint64, n int) (tally, error) {
