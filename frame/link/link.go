@@ -78,6 +78,20 @@ type Link interface {
 	Close() error
 }
 
+// A Watcher is a Link that can wait for something else too, so that who receives
+// needs no second thread for it.
+type Watcher interface {
+	// Watch makes a Recv that waits return early when fd becomes readable, or is
+	// hung up, which is told once each time. It ends when fd is closed. Any
+	// goroutine may call it.
+	Watch(fd int) error
+
+	// Heard reports whether there was something of a watched descriptor since
+	// the last call. It belongs to who calls Recv; a Recv that did not have to
+	// wait has not looked.
+	Heard() bool
+}
+
 // A State is what a port is at a moment.
 type State struct {
 	Name       string    // of the interface, "eth0"

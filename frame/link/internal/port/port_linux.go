@@ -68,6 +68,7 @@ type Link struct {
 	waiter waiter
 	alarm  alarm
 	calls  int // of Recv, see lookEvery
+	heard  bool
 
 	// fdMu keeps descriptors open while others than Recv use them: Send, Wake
 	// and Stats hold it for reading, Close and a replacement for writing.
@@ -201,11 +202,37 @@ func (l *Link) sleep(bufs [][]byte) (n int, done bool, err error) {
 	if l.waiter.said[onAlarm] != 0 {
 		l.alarm.rang()
 	}
+	if l.waiter.said[onOther] != 0 {
+		l.heard, woken = true, true
+	}
 	changed, err := l.heed()
 	if err != nil {
 		return 0, true, err
 	}
 	return l.drain(bufs), woken || changed, nil
+}
+
+// Watch is [link.Watcher.Watch].
+func (l *Link) Watch(fd int) error {
+	l.fdMu.RLock()
+	defer l.fdMu.RUnlock()
+	if l.waiter.fd < 0 {
+		return l.errClosed()
+	}
+	// Told once, and not as long as it is so: whoever hears of it may not be able
+	// to read yet. Room for writing is not told: a peer makes some with each read.
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: onOther}
+	if err := unix.EpollCtl(l.waiter.fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("%s: epoll_ctl: %w", l.pkg, err)
+	}
+	return nil
+}
+
+// Heard is [link.Watcher.Heard].
+func (l *Link) Heard() bool {
+	heard := l.heard
+	l.heard = false
+	return heard
 }
 
 // heed sees to what the last wait has told beside frames and wake-ups.

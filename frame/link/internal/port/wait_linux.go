@@ -3,6 +3,8 @@ package port
 import (
 	"fmt"
 
+	"aoe/frame/link/turn"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -11,6 +13,7 @@ const (
 	onWake      = iota // the eventfd that Wake writes
 	onInterface        // something has changed about an interface
 	onAlarm
+	onOther  // descriptors that others watch
 	onFrames // of the receiver's first descriptor, and so on: frames, or an error
 )
 
@@ -22,6 +25,8 @@ type waiter struct {
 	fd     int
 	events []unix.EpollEvent // filled by the kernel
 	said   []uint32          // what each source said when wait returned
+
+	turn turn.Turn // of the goroutine that waits
 }
 
 func openWaiter() (waiter, error) {
@@ -56,6 +61,7 @@ func (w *waiter) watch(first int, fds ...int) error {
 // alarm. A signal, which the Go runtime sends to its own threads, does not end it.
 func (w *waiter) wait() error {
 	clear(w.said)
+	w.turn.Yield()
 	for {
 		n, err := unix.EpollWait(w.fd, w.events, -1)
 		switch err {
