@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"aoe/frame/link/turn"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -14,6 +16,8 @@ import (
 type blockingConn struct {
 	fd     int
 	closed atomic.Bool
+
+	in, out turn.Turn // of the goroutine that reads, and of the one that writes
 }
 
 // newBlockingStream takes ownership of the socket, which must be a blocking
@@ -28,13 +32,15 @@ func newBlockingStream(fd int) *stream {
 
 // Read and Write are those of a syscall.RawConn: they call f until it returns
 // true.
-func (c *blockingConn) Read(f func(fd uintptr) bool) error {
-	for !f(uintptr(c.fd)) {
+func (c *blockingConn) Read(f func(fd uintptr) bool) error  { return c.until(&c.in, f) }
+func (c *blockingConn) Write(f func(fd uintptr) bool) error { return c.until(&c.out, f) }
+
+func (c *blockingConn) until(t *turn.Turn, f func(fd uintptr) bool) error {
+	for done := false; !done; done = f(uintptr(c.fd)) {
+		t.Yield()
 	}
 	return nil
 }
-
-func (c *blockingConn) Write(f func(fd uintptr) bool) error { return c.Read(f) }
 
 // Close ends all calls that are under way, and those to come. The descriptor
 // stays until free: closing it under who uses it could hit another file.

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"aoe/frame/link/turn"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -53,6 +55,7 @@ type uring struct {
 	sqMask, cqMask                 uint32
 	tail                           uint32 // of the submissions; the kernel's is stored by enter
 	poll                           [1]unix.PollFd
+	turn                           turn.Turn // of the goroutine that waits
 }
 
 // newUring makes rings for that many entries. Of the flags that only save work
@@ -165,6 +168,9 @@ func (r *uring) read(b []byte, fd int, to *byte, length int, userData uint64) {
 func (r *uring) enter(wait int) error {
 	submit := r.tail - atomic.LoadUint32(r.sqHead)
 	atomic.StoreUint32(r.sqTail, r.tail)
+	if wait > 0 {
+		r.turn.Yield()
+	}
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(submit), uintptr(wait),
 		uringEnterGetEvents, 0, 0)
 	switch errno {
