@@ -11,6 +11,9 @@ const ATADataOffset = HeaderLen + ataLen
 
 const ataLen = 12
 
+// ataLBA is where the LBA registers begin in it.
+const ataLBA = 4
+
 // AFlags of an ATA argument; the other bits are reserved.
 const (
 	AFlagExtended = 0x40 // E: LBA48 command. Informative: the opcode decides

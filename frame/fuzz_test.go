@@ -192,7 +192,7 @@ func FuzzParseReserve(f *testing.F) {
 // possible sizes, and what was understood survives being encoded.
 func FuzzParseIdentify(f *testing.F) {
 	f.Add(peer(f, "IDENTIFY DEVICE by a MAC that is not on the list: vblade")[ATADataOffset:])
-	f.Add(Identify{"serial", "firm", "model", 1 << 40, false, true, true, true, true, true, 4096, 5}.Append(nil))
+	f.Add(Identify{"serial", "firm", "model", 1 << 40, false, true, true, true, true, true, 4096, 5, NewVerifier(6)}.Append(nil))
 	f.Add(Identify{Sectors: 1000, LBA28: true}.Append(nil))
 	f.Fuzz(func(t *testing.T, d []byte) {
 		d = clip(d)
@@ -222,7 +222,7 @@ func FuzzIdentify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, serial, firmware, model string, sectors uint64, bits uint8, physical int) {
 		id := Identify{
 			serial, firmware, model, sectors,
-			bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0, bits&16 != 0, bits&32 != 0, physical, Instance(sectors),
+			bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0, bits&16 != 0, bits&32 != 0, physical, Instance(sectors), NewVerifier(sectors),
 		}
 		d := id.Append(nil)
 		got, err := ParseIdentify(d)
@@ -235,6 +235,9 @@ func FuzzIdentify(f *testing.F) {
 		}
 		if got.Instance != id.Instance {
 			t.Errorf("instance %v has become %v", id.Instance, got.Instance)
+		}
+		if id.Instance != 0 && got.Verifier != id.Verifier {
+			t.Errorf("verifier %v has become %v", id.Verifier, got.Verifier)
 		}
 		if want := min(sectors, MaxSectors); !id.LBA28 && got.Sectors != want || id.LBA28 && got.Sectors != min(want, MaxLBA28) {
 			t.Errorf("%d sectors have become %d", sectors, got.Sectors)

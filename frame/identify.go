@@ -50,6 +50,9 @@ type Identify struct {
 	// Instance tells one running target from another, words 129-136; zero if
 	// the target does not tell.
 	Instance Instance
+	// Verifier is what the disk puts into its answers, words 137-139; zero if
+	// it does not. Encoded with an Instance only.
+	Verifier Verifier
 }
 
 // An Instance is a random number that a target takes when it starts, and shows on
@@ -99,7 +102,8 @@ const (
 	wordTrimBlocks    = 105
 	wordSectorSize    = 106
 	wordMark          = 129 // 129-159 are vendor specific: 129-132 hold instanceMark,
-	wordInstance      = 133 // and 133-136 the instance, the least significant word first
+	wordInstance      = 133 // 133-136 the instance, the least significant word first,
+	wordVerifier      = 137 // and 137-139 the verifier, likewise
 	wordTrim          = 169
 	wordIntegrity     = 255
 
@@ -145,6 +149,7 @@ func (id Identify) Append(b []byte) []byte {
 	if id.Instance != 0 {
 		copy(d[2*wordMark:], instanceMark)
 		binary.LittleEndian.PutUint64(d[2*wordInstance:], uint64(id.Instance))
+		putVerifier(d[2*wordVerifier:], id.Verifier)
 	}
 
 	// The checksum makes the sum of all 512 bytes zero (ATA8-ACS, word 255).
@@ -215,6 +220,7 @@ func ParseIdentify(d []byte) (Identify, error) {
 		Trim:               word(d, wordTrim)&1 != 0,
 		PhysicalSectorSize: SectorSize,
 		Instance:           ReadInstance(d),
+		Verifier:           ReadVerifier(d),
 	}
 	id.TrimZeroes = id.Trim && word(d, wordAdditional)&bitsTrimZeroes == bitsTrimZeroes
 	if set2 := word(d, wordSupported2); set2&bitsValidMask == bitsValid {
@@ -238,6 +244,15 @@ func ReadInstance(d []byte) Instance {
 		return 0
 	}
 	return Instance(binary.LittleEndian.Uint64(d[2*wordInstance:]))
+}
+
+// ReadVerifier reads the verifier out of IDENTIFY data, IdentifyLen bytes; zero if
+// there is none.
+func ReadVerifier(d []byte) Verifier {
+	if ReadInstance(d) == 0 {
+		return 0
+	}
+	return verifier(binary.LittleEndian.Uint64(d[2*wordVerifier:]) & mask48)
 }
 
 func put(d []byte, w int, v uint16) { binary.LittleEndian.PutUint16(d[2*w:], v) }

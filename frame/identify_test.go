@@ -15,8 +15,10 @@ func TestIdentifyRoundTrip(t *testing.T) {
 		want func(*Identify) // what is different in what comes out
 	}{
 		{"nothing", plain, nil},
-		{"everything", Identify{"S/N 1", "V1.0", "a disk", 1 << 30, false, true, true, true, true, true, 4096, 1 << 63}, nil},
+		{"everything", Identify{"S/N 1", "V1.0", "a disk", 1 << 30, false, true, true, true, true, true, 4096, 1 << 63, NewVerifier(1)}, nil},
 		{"an instance", Identify{Instance: 0x0123_4567_89ab_cdef, PhysicalSectorSize: 512}, nil},
+		{"a verifier", Identify{Instance: 1, Verifier: NewVerifier(0x0123_4567_89ab), PhysicalSectorSize: 512}, nil},
+		{"a verifier of nobody", Identify{Verifier: NewVerifier(1), PhysicalSectorSize: 512}, func(id *Identify) { id.Verifier = 0 }},
 		{"trim that leaves anything", Identify{Sectors: 1000, Trim: true, PhysicalSectorSize: 512}, nil},
 		{"zeros after no trim", Identify{Sectors: 1000, TrimZeroes: true, PhysicalSectorSize: 512},
 			func(id *Identify) { id.TrimZeroes = false }},
@@ -72,7 +74,7 @@ func TestIdentifyRoundTrip(t *testing.T) {
 // ACS-2, for the initiators that read them.
 func TestIdentifyWords(t *testing.T) {
 	full := Identify{Sectors: 0x0000_1234_5678_9abc, WriteCache: true, Flush: true, FlushExt: true, Trim: true, TrimZeroes: true, PhysicalSectorSize: 4096,
-		Instance: 0x0123_4567_89ab_cdef}
+		Instance: 0x0123_4567_89ab_cdef, Verifier: NewVerifier(0x0123_4567_89ab)}
 	bare := Identify{Sectors: 0x100, LBA28: true}
 	for _, row := range []struct {
 		name       string
@@ -110,7 +112,10 @@ func TestIdentifyWords(t *testing.T) {
 		{"vendor specific: instance", 134, 0x89ab, 0},
 		{"vendor specific: instance", 135, 0x4567, 0},
 		{"vendor specific: instance, high", 136, 0x0123, 0},
-		{"vendor specific: nothing", 137, 0, 0},
+		{"vendor specific: verifier, low", 137, 0x89ab, 0},
+		{"vendor specific: verifier", 138, 0x4567, 0},
+		{"vendor specific: verifier, high", 139, 0x8123, 0},
+		{"vendor specific: nothing", 140, 0, 0},
 		{"TRIM", 169, 1, 0},
 	} {
 		if got := word(full.Append(nil), row.word); got != row.full {

@@ -20,6 +20,12 @@ var (
 	// ErrUnanswered: this request was not answered for Config.DeadTime, though
 	// others were. It is a timeout (os.ErrDeadlineExceeded).
 	ErrUnanswered = fmt.Errorf("initiator: not answered within the dead time: %w", os.ErrDeadlineExceeded)
+	// ErrForgotten: what was acknowledged before a flush, and after the one before
+	// it, may not be on the disk: the target had it in its write cache, which was
+	// lost, with its machine's power for one, before it was flushed. It is told
+	// once, to all who are flushing. Write again what was written, or repair the file
+	// system on the disk. Targets in mode sync forget nothing.
+	ErrForgotten = errors.New("initiator: the target has lost its write cache: what was written since the last flush may be missing: write it again, or check the file system")
 	// ErrNoAnswer: nobody answered a single command, or Open.
 	ErrNoAnswer = errors.New("nobody answers")
 	// ErrAmbiguous: disks with different serial numbers answer to one address.
@@ -108,6 +114,8 @@ func (r *Request) errorOf(o engine.Outcome) error {
 		return ErrUnanswered
 	case engine.Down:
 		return ErrDown
+	case engine.Forgotten:
+		return ErrForgotten
 	case engine.Canceled:
 		return errCanceled
 	}

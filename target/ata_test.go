@@ -62,10 +62,13 @@ func TestIdentify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if id.Verifier == 0 {
+		t.Error("no verifier")
+	}
 	want := frame.Identify{
 		Serial: "42", Model: "A disk for tests", Firmware: "1", Sectors: 1000,
 		Flush: true, FlushExt: true, Trim: true, TrimZeroes: true, PhysicalSectorSize: 4096,
-		Instance: 0xabcdef,
+		Instance: 0xabcdef, Verifier: id.Verifier,
 	}
 	if id != want {
 		t.Errorf("IDENTIFY says\n%+v, want\n%+v", id, want)

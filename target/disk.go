@@ -23,6 +23,7 @@ type disk struct {
 	serial   string
 	model    string
 	instance frame.Instance
+	verifier frame.Verifier
 	buffers  int // that it advertises
 	keeper   Keeper
 
@@ -100,6 +101,7 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 		unsynced: make([]*request, 0, reserved),
 	}
 	d.readOnly = c.ReadOnly || d.info.ReadOnly
+	d.verifier = verifierOf(d.info, d.instance)
 	d.prompt, _ = c.Store.(store.Prompt)
 	if d.serial == "" {
 		d.serial = serialOf(d.info.Identity, d.addr)
@@ -171,6 +173,7 @@ func (d *disk) resizeLocked(sectors uint64, trim bool) {
 		TrimZeroes:         trim && d.store.Info().TrimZeroes,
 		PhysicalSectorSize: d.info.PhysicalBlock,
 		Instance:           d.instance,
+		Verifier:           d.verifier,
 	}.Append(d.identify[:0])
 }
 

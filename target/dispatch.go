@@ -104,7 +104,7 @@ func (p *port) ata(d *disk, slot *[]byte, h frame.Header) []byte {
 		if r.what == doIdentify {
 			return b
 		}
-		return r.answerATA(full(b), d.addr, out)
+		return d.answerATA(&r.claim, full(b), out)
 	case run:
 		return p.run(d, r, slot)
 	}
@@ -191,7 +191,7 @@ func (p *port) run(d *disk, r *request, slot *[]byte) []byte {
 	out := d.resultLocked(&r.claim, atSync, err)
 	d.doneLocked(r)
 	d.drainedLocked()
-	return r.answerATA(b, d.addr, out)
+	return d.answerATA(&r.claim, b, out)
 }
 
 // now does what c asks if the store need not wait for it. atSync tells that it

@@ -58,21 +58,21 @@ func readPeer(t *testing.T, file string) (asked, answered [][]byte) {
 }
 
 // forgetInstance takes out of an answer to IDENTIFY what was not told yet when the
-// guests asked, words 129 to 136, and its part in the checksum.
+// guests asked, words 129 to 139, and its part in the checksum.
 func forgetInstance(t *testing.T, answer []byte) {
 	t.Helper()
 	_, d := peerATA(answer)
 	if frame.ReadInstance(d) == 0 {
 		t.Errorf("no instance in %s", frame.Describe(answer))
 	}
-	for i := 2 * 129; i < 2*137; i++ {
+	for i := 2 * 129; i < 2*140; i++ {
 		d[frame.IdentifyLen-1] += d[i]
 		d[i] = 0
 	}
 }
 
 // TestGuestsAreAnswered: what Linux's driver and iPXE asked of aoe serve in a
-// virtual machine is answered as it was then, byte for byte, but for the instance,
+// virtual machine is answered as it was then, byte for byte, but for the instance and the verifier,
 // when they were content with it. What they read is put where they read it, and nowhere else; what they
 // wrote is there.
 func TestGuestsAreAnswered(t *testing.T) {

@@ -2,9 +2,11 @@ package target
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 
 	"aoe/frame"
+	"aoe/target/store"
 )
 
 // What IDENTIFY says of a disk that is not told otherwise.
@@ -25,4 +27,16 @@ func serialOf(identity string, addr frame.Addr) string {
 	}
 	sum := sha256.Sum256([]byte("aoe serial\n" + identity))
 	return hex.EncodeToString(sum[:frame.SerialLen/2])
+}
+
+// verifierOf is what a store is in as long as it forgets nothing (H17): it follows
+// from the cache that holds what was not synced. Where that is gone with us, it
+// follows from who we are.
+func verifierOf(i store.Info, us frame.Instance) frame.Verifier {
+	cache := i.Cache
+	if cache == "" {
+		cache = "instance " + us.String()
+	}
+	sum := sha256.Sum256([]byte("aoe verifier\n" + cache + "\n" + i.Identity))
+	return frame.NewVerifier(binary.LittleEndian.Uint64(sum[:]))
 }

@@ -142,7 +142,7 @@ func (q *asked) ata() []byte {
 		}
 		if writing {
 			copy(d.data[512*lba:], data[:512*count])
-			return q.registers(0x40, 0, 0)
+			return q.acknowledged()
 		}
 		return q.registers(0x40, 0, 0, d.data[512*lba:][:512*count]...)
 	case 0xe7, 0xea:
@@ -152,7 +152,7 @@ func (q *asked) ata() []byte {
 		if a, again := q.again(false, 0); again {
 			return a
 		}
-		return q.registers(0x40, 0, 0)
+		return q.verified()
 	case 0x06:
 		return q.trim(count, data)
 	case 0xec:
@@ -187,7 +187,7 @@ func (q *asked) again(writing bool, n int) (answer []byte, copied bool) {
 		before, reused := d.said[from], slices.Contains(d.reusers, q.src)
 		switch {
 		case before == what && !reused:
-			return q.registers(0x40, 0, 0), true
+			return q.acknowledged(), true
 		case before != "" && before != what && !reused:
 			d.reusers = append(d.reusers, q.src)
 		}
@@ -241,7 +241,22 @@ func (q *asked) trim(count int, data []byte) []byte {
 			}
 		}
 	}
-	return q.registers(0x40, 0, 0)
+	return q.acknowledged()
+}
+
+// acknowledged is the answer to a change.
+func (q *asked) acknowledged() []byte {
+	if q.d.identify[2*85]&(1<<5) == 0 {
+		return q.registers(0x40, 0, 0)
+	}
+	return q.verified() // there is a write cache
+}
+
+// verified is an answer with what IDENTIFY has in words 137 to 139.
+func (q *asked) verified() []byte {
+	a := q.registers(0x40, 0, 0)
+	copy(a[28:34], q.d.identify[2*137:2*140])
+	return a
 }
 
 func (q *asked) query() []byte {

@@ -111,3 +111,13 @@ func (a *claim) answerATA(b []byte, own frame.Addr, o outcome) []byte {
 	}
 	return frame.Pad(b[:n])
 }
+
+// answerATA is that of the claim, with the verifier in what acknowledges something
+// that may be forgotten, and in that to a flush, which says what was not (H17).
+func (d *disk) answerATA(c *claim, b []byte, o outcome) []byte {
+	b = c.answerATA(b, d.addr, o)
+	if o == succeeded && (c.what == doFlush || c.changes && !d.mode.answersSynced()) {
+		frame.PutVerifier(b, d.verifier)
+	}
+	return b
+}

@@ -215,7 +215,7 @@ func (a *answers) send(d *disk) {
 	d.mu.Lock()
 	for _, r := range a.batch {
 		if r.what != doEdit {
-			r.answer = r.answerATA(r.buf, d.addr, d.resultLocked(&r.claim, false, r.err))
+			r.answer = d.answerATA(&r.claim, r.buf, d.resultLocked(&r.claim, false, r.err))
 		}
 		d.doneLocked(r)
 	}

@@ -28,10 +28,11 @@ type Engine struct {
 	finished requestList
 	parts    workshop
 
-	fence   fence
-	wakeAt  time.Duration // no timer is due before
-	trouble [troubles]trouble
-	refusal Outcome // with Refusing
+	fence    fence
+	unsynced unsynced
+	wakeAt   time.Duration // no timer is due before
+	trouble  [troubles]trouble
+	refusal  Outcome // with Refusing
 
 	outbox  [MaxPaths][][]byte // by port: frames for it, while another is drained
 	remotes []frame.MAC        // see publishPaths
@@ -62,6 +63,7 @@ func New(cfg Config) (*Engine, error) {
 		wakeAt:  Never,
 		sectors: cfg.Identity.Sectors, instance: cfg.Identity.Instance, turned: -1,
 	}
+	e.unsynced.told = cfg.Identity.Verifier != 0
 	e.ready.byQueue, e.held.byQueue, e.finished.byQueue = true, true, true
 	for i := range e.paths {
 		e.paths[i] = newPath(i, cfg)
@@ -96,6 +98,9 @@ func (e *Engine) Submit(now time.Duration, r *Request) {
 	e.all.push(r)
 	e.counters.Requests++
 	r.number = e.counters.Requests
+	if r.Kind == Flush {
+		e.unsynced.begin(r)
+	}
 	if e.down() {
 		e.finish(now, r, e.refused(r))
 		return

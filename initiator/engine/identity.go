@@ -13,6 +13,7 @@ type Identity struct {
 	Serial   [frame.SerialLen]byte
 	Sectors  uint64
 	Instance frame.Instance // zero: the target does not tell
+	Verifier frame.Verifier // likewise, of the disk
 }
 
 // Positions in IDENTIFY data, in bytes (ATA8-ACS, 7.12).
@@ -26,7 +27,7 @@ const (
 // ReadIdentity reads an Identity out of IDENTIFY data, without allocating:
 // that is also done while there is no memory.
 func ReadIdentity(data []byte) Identity {
-	id := Identity{Instance: frame.ReadInstance(data)}
+	id := Identity{Instance: frame.ReadInstance(data), Verifier: frame.ReadVerifier(data)}
 	copy(id.Serial[:], data[identifySerial:])
 	id.Sectors = uint64(binary.LittleEndian.Uint32(data[identifyLBA28:])) & (1<<28 - 1)
 	// Bits 15:14 are 01 when the word is valid, bit 10 is LBA48.
@@ -78,6 +79,7 @@ func (e *Engine) onIdentify(now time.Duration, p *path, l look) {
 		return
 	}
 	e.setTrouble(now, Dead, false)
+	e.unsynced.told = id.Verifier != 0
 	if id.Sectors != e.sectors {
 		e.counters.Resizes++
 		e.sectors = id.Sectors

@@ -149,13 +149,16 @@ func (e *Engine) onAnswer(now time.Duration, l look, o Outcome) {
 		e.finish(now, r, o) // its other frames are not waited for: fail fast (H11)
 		return
 	}
+	if r.Kind != Read {
+		e.unsynced.show(r, l.arg)
+	}
 	if f.part = f.From + f.Count; f.part < f.Sectors {
 		e.parts.waiting.push(f)
 		return
 	}
 	e.drop(f)
 	if r.pending--; r.pending == 0 {
-		e.finish(now, r, Outcome{})
+		e.finish(now, r, e.settle(r))
 	}
 }
 

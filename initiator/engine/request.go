@@ -34,6 +34,7 @@ type Request struct {
 	waits     int  // earlier overlapping requests that are not finished (H3)
 	following bool // a later request may be waiting for this one
 	place     place
+	cached    cached
 
 	// all links the unfinished requests in order of submission, queue the
 	// requests of one place.
@@ -75,6 +76,7 @@ const (
 	Down               // the target is silent for the dead time, or not the disk it was
 	Canceled           // by Cancel
 	Closed             // by Close
+	Forgotten          // a flush succeeded, but the disk has forgotten what was acknowledged before it
 )
 
 // An Outcome is the result of a request with what the target said of it.
@@ -91,7 +93,7 @@ func (r *Request) Outcome() Outcome { return r.outcome }
 
 // reset makes r ready for a new life.
 func (r *Request) reset() {
-	r.outcome = Outcome{}
+	r.outcome, r.cached = Outcome{}, cached{}
 	r.started, r.pending, r.waits, r.following = 0, len(r.Frames), 0, false
 	for i := range r.Frames {
 		f := &r.Frames[i]

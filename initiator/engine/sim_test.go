@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -154,12 +155,14 @@ type simConfig struct {
 	paths          int           // 0: 1
 	shrinks        bool          // long frames get lost at times
 	life, overtake time.Duration // as the engine believes
+	power          powerConfig   // the target's machine comes and goes
 }
 
 type simResult struct {
 	err                                                  error
 	requests, again, fences, fenced, ordered, lateCopies uint64
 	cut                                                  uint64
+	powerResult
 }
 
 func (a *simResult) add(b simResult) {
@@ -170,6 +173,7 @@ func (a *simResult) add(b simResult) {
 	a.ordered += b.ordered
 	a.lateCopies += b.lateCopies
 	a.cut += b.cut
+	a.powerResult.add(b.powerResult)
 }
 
 // An event is a frame that arrives, or (without one) a moment at which the
@@ -215,9 +219,8 @@ type sim struct {
 	executed          map[uint32][][]byte
 	done              map[uint64]bool // writes that were acknowledged, by value
 
-	// may holds the values that each sector may have, as of the requests that
-	// have ended: the last acknowledged write, and those in doubt since.
-	may     [simSectors][]uint64
+	ledger  ledger
+	power   power
 	written uint64 // values given out
 	value   map[*Request]uint64
 	live    []*Request
@@ -238,8 +241,9 @@ func simulate(seed uint64, cfg simConfig) simResult {
 		executed: map[uint32][][]byte{}, done: map[uint64]bool{}, value: map[*Request]uint64{}, left: 60,
 	}
 	s.loss, s.twice, s.slow = s.rng.Float64()*0.3, s.rng.Float64()*0.2, s.rng.Float64()*0.3
-	for i := range s.may {
-		s.may[i] = []uint64{0}
+	s.ledger.begin()
+	if cfg.power.on {
+		s.plugIn()
 	}
 	paths := onePath
 	if cfg.paths == 2 {
@@ -382,6 +386,7 @@ func (s *sim) client() {
 			}
 		}
 		s.live = append(s.live, r)
+		s.ledger.submitted(r)
 		s.engine.Submit(s.now, r)
 	}
 	if len(s.live) > 0 && s.rng.IntN(20) == 0 {
@@ -395,6 +400,9 @@ func (s *sim) client() {
 	}
 	if s.cfg.shrinks && s.rng.IntN(20) == 0 {
 		s.shrink()
+	}
+	if s.cfg.power.on && s.rng.IntN(12) == 0 {
+		s.powerFails()
 	}
 	if s.left > 0 || len(s.live) > 0 {
 		s.at(s.now+time.Duration(s.rng.Int64N(int64(4*time.Millisecond))), nil, lane{})
@@ -417,6 +425,9 @@ func (s *sim) shrink() {
 
 // execute is the target: each transmission once.
 func (s *sim) execute(f []byte, port int) {
+	if s.now < s.power.offUntil {
+		return
+	}
 	tag := tagOf(f)
 	replies, again := s.executed[tag]
 	if !again {
@@ -450,12 +461,9 @@ func (s *sim) receive(f []byte, port int) {
 // check: no overlapping write is in flight together with a read (H3), so what
 // a sector may hold is known.
 func (s *sim) check(lba, got uint64) {
-	for _, v := range s.may[lba] {
-		if v == got {
-			return
-		}
+	if may := s.ledger.may(lba); !slices.Contains(may, got) {
+		s.fail("sector %d holds write %d, but may only hold one of %v", lba, got, may)
 	}
-	s.fail("sector %d holds write %d, but may only hold one of %v", lba, got, s.may[lba])
 }
 
 // ended takes a result into the model.
@@ -467,18 +475,18 @@ func (s *sim) ended(r *Request) {
 		}
 	}
 	switch o := r.Outcome(); {
+	case o.Result == Forgotten && r.Kind == Flush:
+		s.reported(r)
 	case o.Result != OK && o.Result != Canceled:
 		s.fail("request ended with %+v", o)
+	case r.Kind == Flush && o.Result == OK:
+		s.flushed(r)
 	case r.Kind != Write:
 	case o.Result == OK:
 		s.done[s.value[r]] = true
-		for lba := r.LBA; lba < r.LBA+r.Sectors; lba++ {
-			s.may[lba] = append(s.may[lba][:0], s.value[r])
-		}
+		s.ledger.acknowledged(r, s.value[r])
 	default:
-		for lba := r.LBA; lba < r.LBA+r.Sectors; lba++ {
-			s.may[lba] = append(s.may[lba], s.value[r])
-		}
+		s.ledger.inDoubt(r, s.value[r])
 	}
 }
 

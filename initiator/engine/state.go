@@ -154,6 +154,7 @@ type Counters struct {
 	Cut           uint64 `json:"cut"`           // frames sent in parts, because a path carries less
 	Refused       uint64 `json:"refused"`       // frames that were too long for the target
 	Turns         uint64 `json:"targetChanges"` // times another target was turned to
+	Forgotten     uint64 `json:"forgotten"`     // flushes after which something acknowledged may be missing
 	NoSlot        uint64 `json:"noSlot"`        // times the slots were used up by fences
 	WindowCuts    uint64 `json:"windowCuts"`
 	Drops         Drops  `json:"drops"`

@@ -25,7 +25,7 @@ func (t *Target) ata(h frame.Header, request, arg []byte) []byte {
 		return t.result(b, frame.StatusDRDY|frame.StatusErr, f.ATAError, a.Count)
 	}
 	if (a.Op.IsWrite() || a.Op == frame.OpTrim) && t.isCopy(origin{h.Src, h.Tag}) {
-		return t.result(b, frame.StatusDRDY, 0, 0)
+		return t.acknowledge(b)
 	}
 	switch {
 	case a.Op == frame.OpIdentify:
@@ -36,7 +36,8 @@ func (t *Target) ata(h frame.Header, request, arg []byte) []byte {
 		return t.result(b, frame.StatusDRDY, 0, 0xff)
 	case a.Op.IsFlush() && !t.cfg.NoFlush:
 		t.seen.Flushes++
-		return t.result(b, frame.StatusDRDY, 0, 0)
+		t.cache.flush()
+		return t.verify(b)
 	case a.Op == frame.OpTrim && !t.cfg.NoTrim:
 		return t.trim(b, a, data)
 	case a.Op.IsRead(), a.Op.IsWrite():
@@ -72,8 +73,9 @@ func (t *Target) transfer(b []byte, a frame.ATA, data []byte) []byte {
 		return t.result(b, frame.StatusDRDY|frame.StatusErr, frame.ErrorABRT, a.Count)
 	}
 	t.seen.Writes++
+	t.cache.change(t, lba, uint64(n))
 	copy(disk, data)
-	return t.result(b, frame.StatusDRDY, 0, 0)
+	return t.acknowledge(b)
 }
 
 // trim zeros the ranges of a DATA SET MANAGEMENT request.
@@ -88,7 +90,8 @@ func (t *Target) trim(b []byte, a frame.ATA, data []byte) []byte {
 		if r.LBA+uint64(r.Sectors) > t.cfg.Sectors {
 			return t.result(b, frame.StatusDRDY|frame.StatusErr, frame.ErrorIDNF, 0)
 		}
+		t.cache.change(t, r.LBA, uint64(r.Sectors))
 		clear(t.data[r.LBA*frame.SectorSize:][:int(r.Sectors)*frame.SectorSize])
 	}
-	return t.result(b, frame.StatusDRDY, 0, 0)
+	return t.acknowledge(b)
 }

@@ -24,6 +24,11 @@ type Config struct {
 
 	Instance frame.Instance // zero: not told
 
+	// Verifier is shown in IDENTIFY, if there is an instance, and in answers, as
+	// aoe serve does. Zero: not told, and nothing is ever forgotten. See PowerFails.
+	Verifier     frame.Verifier
+	WriteThrough bool // nothing is forgotten
+
 	// Recent is how many writes and trims are remembered by MAC and tag, so that
 	// a frame that the network has doubled is not carried out twice (H1), as a
 	// good target does. Zero: none, as vblade.
@@ -62,6 +67,7 @@ type Target struct {
 	mu     sync.Mutex
 	cfg    Config
 	data   []byte
+	cache  cache
 	config []byte // config string
 	count  int    // requests that faults count
 	seen   Seen
@@ -164,7 +170,7 @@ func (t *Target) Identify() frame.Identify {
 func (c *Config) identify() frame.Identify {
 	return frame.Identify{
 		Serial: c.Serial, Model: "initiatortest", Sectors: c.Sectors, LBA28: c.LBA28,
-		Instance: c.Instance, WriteCache: !c.NoFlush, Flush: !c.NoFlush, FlushExt: !c.NoFlush && !c.LBA28, Trim: !c.NoTrim,
+		Instance: c.Instance, Verifier: c.Verifier, WriteCache: !c.NoFlush && !c.WriteThrough, Flush: !c.NoFlush, FlushExt: !c.NoFlush && !c.LBA28, Trim: !c.NoTrim,
 	}
 }
 

@@ -18,6 +18,7 @@ func (s *file) describe() error {
 	}
 	if s.device {
 		s.describeDevice(sysBlock(uint64(st.Rdev)))
+		s.info.Cache = pageCache(uint64(st.Rdev))
 	} else if err := s.describeRegular(&st); err != nil {
 		return err
 	}
@@ -37,6 +38,11 @@ func (s *file) describeRegular(st *unix.Stat_t) error {
 	if fs.Type == unix.TMPFS_MAGIC {
 		s.prompt = inMemory
 		s.info.Volatile = true
+	}
+	// A FUSE server may go, and come back without what it was given and not told
+	// to sync, while our kernel stays.
+	if fs.Type != unix.FUSE_SUPER_MAGIC {
+		s.info.Cache = pageCache(uint64(st.Dev))
 	}
 	s.info.Trim = !s.cfg.ReadOnly
 	// "After a successful call, subsequent reads from this range will return
@@ -69,6 +75,19 @@ func (s *file) describeDevice(sys string) {
 	s.info.Rotational = sysFlag(sys, "queue/rotational")
 	s.info.Trim = !s.cfg.ReadOnly && sysFlag(sys, "queue/discard_max_bytes")
 	s.info.Identity = deviceIdentity(sys)
+}
+
+// pageCache names the page cache of the block device dev, or of a file system there.
+// It is lost when the machine is started anew, and when the device is taken away:
+// diskseq is a number that no other device has until then, so that what was
+// plugged in again is told from what was there (Linux 5.15; empty before, and where
+// there is no device). Empty if it is not known when the machine was started.
+func pageCache(dev uint64) string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return "boot " + strings.TrimSpace(string(boot)) + " disk " + sysAttr(sysBlock(dev), "diskseq")
 }
 
 // physical limits size to a power of two from a sector to most.

@@ -59,6 +59,10 @@ type Info struct {
 	Trim bool
 	// TrimZeroes tells that what was trimmed is read as zeros, always.
 	TrimZeroes bool
+	// Cache names where that is which was written and not synced. Who opens the
+	// store later and is told the same name finds all of it there, unless a
+	// sync has failed. Empty: it is gone with the process, or may be.
+	Cache string
 	// ReadOnly tells that it was opened so.
 	ReadOnly bool
 	// Rotational tells that the medium is known to be a spinning one.
