@@ -103,7 +103,7 @@ func All() []Experiment {
 	return []Experiment{
 		allDirty(), unreadFlood(), readFlood(), pools(), phillips(), grouped(),
 		separate(), protocolList(), throttle(), phases(), keptFrame(), recovery(), buffers(), forged(), deadTarget(),
-		stoppedReader(), kernelOrOurs(), soak(), ablation(), seeds(), crowds(),
+		stoppedReader(), kernelOrOurs(), soak(), ablation(), seeds(), several(), crowds(),
 	}
 }
 

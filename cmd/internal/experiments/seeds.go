@@ -33,15 +33,13 @@ type tally struct {
 
 func runSeeds(ctx context.Context, o Options) (Result, error) {
 	var r inquiry
-	t := Table{Title: "Seeds, by tier", Columns: []string{
-		"tier", "seeds", "dead", "wrong", "writes", "reads", "frames sent again", "freed at once", "claims from the reserve", "crunches", "worst recovery",
-	}}
+	t := Table{Title: "Seeds, by tier", Columns: append([]string{"tier", "seeds"}, tallied...)}
 	for _, below := range []machine.Below{machine.OwnQueue, machine.Guarded, machine.Unguarded} {
 		n := o.Seeds
 		if below == machine.Unguarded {
 			n = min(n, defaultSeeds) // dead runs take long: they are given all the time there is
 		}
-		y, err := runTier(ctx, below, o.First, n)
+		y, err := runMachines(ctx, o.First, n, func(seed uint64) (machine.Result, error) { return machine.Run(seed, below) })
 		if err != nil {
 			return r.Result, err
 		}
@@ -54,10 +52,7 @@ func runSeeds(ctx context.Context, o Options) (Result, error) {
 		if below == machine.Unguarded {
 			name += ", the canary"
 		}
-		t.Rows = append(t.Rows, []string{
-			name, fmt.Sprint(n), fmt.Sprint(y.dead), fmt.Sprint(y.wrong), fmt.Sprint(y.writes), fmt.Sprint(y.reads),
-			fmt.Sprint(y.again), fmt.Sprint(y.freed), fmt.Sprint(y.reserved), fmt.Sprint(y.crunches), y.worst.Round(time.Millisecond).String(),
-		})
+		t.Rows = append(t.Rows, append([]string{name, fmt.Sprint(n)}, y.cells()...))
 	}
 	r.Tables = []Table{t}
 	r.judge()
@@ -67,14 +62,25 @@ func runSeeds(ctx context.Context, o Options) (Result, error) {
 	return r.Result, nil
 }
 
-func runTier(ctx context.Context, below machine.Below, first uint64, n int) (tally, error) {
+// tallied are the columns of a tally.
+var tallied = []string{"dead", "wrong", "writes", "reads", "frames sent again", "freed at once", "claims from the reserve", "crunches", "worst recovery"}
+
+func (y tally) cells() []string {
+	return []string{
+		fmt.Sprint(y.dead), fmt.Sprint(y.wrong), fmt.Sprint(y.writes), fmt.Sprint(y.reads),
+		fmt.Sprint(y.again), fmt.Sprint(y.freed), fmt.Sprint(y.reserved), fmt.Sprint(y.crunches), y.worst.Round(time.Millisecond).String(),
+	}
+}
+
+// runMachines runs n seeds from the first on.
+func runMachines(ctx context.Context, first uint64, n int, run func(seed uint64) (machine.Result, error)) (tally, error) {
 	var y tally
 	for i := range n {
 		if err := ctx.Err(); err != nil {
 			return y, err
 		}
 		seed := first + uint64(i)
-		m, err := machine.Run(seed, below)
+		m, err := run(seed)
 		if err != nil {
 			return y, err
 		}

@@ -6,18 +6,21 @@ import (
 	"github.com/mdlayher/aoe"
 )
 
-var (
-	ourMAC   = frame.MAC{2, 0, 0, 0, 0, 1}
-	diskMAC  = frame.MAC{2, 0, 0, 0, 0, 2}
-	diskAddr = frame.Addr{Shelf: 1, Slot: 1}
-)
+var ourMAC = frame.MAC{2, 0, 0, 0, 0, 1}
 
 // A disk answers every request at once. It takes what the engine sends and
 // nothing else: a target as it should be, of the smallest size.
 type disk struct {
+	index   int
 	data    []byte
 	buffers int
 }
+
+func (d *disk) mac() frame.MAC   { return frame.MAC{2, 0, 0, 0, 0, byte(2 + d.index)} }
+func (d *disk) addr() frame.Addr { return frame.Addr{Shelf: 1, Slot: uint8(1 + d.index)} }
+
+// deviceOf is the number of the disk that a frame is from.
+func deviceOf(b []byte) int { return int(b[11]) - 2 }
 
 func (d *disk) identify() frame.Identify {
 	return frame.Identify{
@@ -29,11 +32,11 @@ func (d *disk) identify() frame.Identify {
 // answer is the reply to a request, in memory of its own, or nil.
 func (d *disk) answer(request []byte) []byte {
 	h, arg, err := frame.Parse(request)
-	if err != nil || h.IsResponse() || !h.Addr.Covers(diskAddr) {
+	if err != nil || h.IsResponse() || !h.Addr.Covers(d.addr()) {
 		return nil
 	}
 	b := append([]byte(nil), request...)
-	frame.Reply(b, diskMAC, diskAddr)
+	frame.Reply(b, d.mac(), d.addr())
 	switch h.Command {
 	case aoe.CommandQueryConfigInformation:
 		c := frame.Config{BufferCount: uint16(d.buffers), Firmware: 1, SectorCount: 8}

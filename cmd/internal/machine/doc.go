@@ -10,5 +10,8 @@
 // everything in bounded time it counts as dead; if the disk does not hold what was
 // acknowledged, as wrong.
 //
+// With several disks, the target of the first may be late, silent for a while, or
+// silent for ever. Then it need not be written, and the others must.
+//
 // Everything belongs to one goroutine.
 package machine

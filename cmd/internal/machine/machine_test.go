@@ -54,6 +54,61 @@ func TestCanary(t *testing.T) {
 	}
 }
 
+// TestSeveral disks whose first has a target that is late, away or dead: what is on
+// the others is written, and read as it was written.
+func TestSeveral(t *testing.T) {
+	const seeds = 300
+	for _, below := range []Below{OwnQueue, Guarded} {
+		fates, pools := map[Fate]int{}, map[Pool]int{}
+		for seed := range uint64(seeds) {
+			r, err := RunSeveral(seed, below, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Dead || r.Wrong != "" {
+				t.Fatalf("seed %d at %v: dead %v, wrong %q\nreplay with: aoe lab run several --seed %d --seeds 1\n%+v", seed, below, r.Dead, r.Wrong, seed, r)
+			}
+			fates[r.Options.Fate] += r.Writes
+			pools[r.Options.Pool] += r.Writes
+		}
+		t.Logf("%v: writes by fate %v, by pool %v", below, fates, pools)
+		if len(fates) != 4 || len(pools) != 2 {
+			t.Errorf("%v: the seeds do not reach what they are for", below)
+		}
+	}
+}
+
+// TestCanarySeveral: with one reserve for whoever comes first, with normal memory
+// beside shares, or without the guard, some seed has a healthy disk that cannot go on.
+func TestCanarySeveral(t *testing.T) {
+	const seeds, enough = 5000, 1
+	together, borrowing := Together, Borrowing
+	for name, c := range map[string]struct {
+		below Below
+		pool  *Pool
+	}{"first come": {OwnQueue, &together}, "normal memory": {Guarded, &borrowing}, "no guard": {Unguarded, nil}} {
+		seed, dead := uint64(0), 0
+		for ; seed < seeds && dead < enough; seed++ {
+			r, err := RunSeveral(seed, c.below, c.pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Wrong != "" {
+				t.Errorf("%s, seed %d: %s", name, seed, r.Wrong)
+			}
+			if r.Dead && (c.pool == nil || r.Options.Fate == Dead) {
+				dead++
+			} else if r.Dead {
+				t.Errorf("%s, seed %d: dead, and all targets live: %+v", name, seed, r)
+			}
+		}
+		t.Logf("%s: %d of %d died", name, dead, seed)
+		if dead == 0 {
+			t.Errorf("%s: nothing dies: the simulation is blind", name)
+		}
+	}
+}
+
 // TestCanaryWrong: with a fence that is as good as gone, some seed undoes a write,
 // so that a wrong disk would be seen.
 func TestCanaryWrong(t *testing.T) {
@@ -84,6 +139,15 @@ func TestReplay(t *testing.T) {
 		}
 		if !reflect.DeepEqual(a, b) {
 			t.Fatalf("seed %d: two runs differ:\n%+v\n%+v", seed, a, b)
+		}
+		if a, err = RunSeveral(seed, OwnQueue, nil); err != nil {
+			t.Fatal(err)
+		}
+		if b, err = RunSeveral(seed, OwnQueue, nil); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(a, b) {
+			t.Fatalf("several disks, seed %d: two runs differ:\n%+v\n%+v", seed, a, b)
 		}
 	}
 }

@@ -9,42 +9,58 @@ import (
 	"github.com/mdlayher/aoe"
 )
 
-func (m *machine) at(t time.Duration, data []byte, to bool) { m.queue.Add(t, event{data, to}) }
-
 // carry puts a frame on the network, which loses nothing in the liveness phase.
-func (m *machine) carry(f []byte, to bool) {
+func (d *device) carry(f []byte, to bool) {
+	m := d.m
 	if to {
 		m.result.Sent++
 	}
-	f = append([]byte(nil), f...)
+	e := event{d, append([]byte(nil), f...), to}
 	if m.quiet || m.rng.Float64() >= m.o.Loss {
-		m.at(m.now+m.delay(), f, to)
+		m.queue.Add(m.now+d.delay(to), e)
 	}
 	if !to && !m.quiet && m.rng.Float64() < m.o.Twice {
-		m.at(m.now+m.delay(), f, to)
+		m.queue.Add(m.now+d.delay(to), e)
 	}
 }
 
-func (m *machine) delay() time.Duration {
-	if !m.quiet && m.rng.Float64() < m.o.Slow {
-		return time.Duration(m.rng.Int64N(int64(frameLife)))
+// delay is how long a frame is under way. What a late target answers waits there,
+// in the liveness phase too.
+func (d *device) delay(to bool) (way time.Duration) {
+	m := d.m
+	if d.index == 0 && m.o.Fate == Late && !to && m.now >= m.o.FateAt {
+		way = time.Duration(m.rng.Int64N(int64(m.o.Lateness)))
 	}
-	return 5*time.Microsecond + time.Duration(m.rng.Int64N(int64(m.o.Delay)))
+	if !m.quiet && m.rng.Float64() < m.o.Slow {
+		return way + time.Duration(m.rng.Int64N(int64(frameLife)))
+	}
+	return way + 5*time.Microsecond + time.Duration(m.rng.Int64N(int64(m.o.Delay)))
+}
+
+// hear: a request has come to the target.
+func (d *device) hear(f []byte) {
+	if d.silent() {
+		return
+	}
+	if reply := d.disk.answer(f); reply != nil {
+		d.carry(reply, false)
+	}
 }
 
 // arrive: a frame that is ours, or looks like it, comes off the wire.
-func (m *machine) arrive(f []byte) {
+func (d *device) arrive(f []byte) {
+	m := d.m
 	switch {
-	case m.o.Below != OwnQueue && m.card == 0, len(m.ring) >= m.slots():
+	case m.o.Below != OwnQueue && m.card == 0, len(d.memory.ring) >= d.memory.slots():
 		m.result.NoRoom++
 	default: // copied into the ring; the card's page is free and at once its own again
-		m.ring = append(m.ring, f)
+		d.memory.ring = append(d.memory.ring, f)
 		m.result.Received++
 	}
 }
 
 // slots is how many frames the ring takes in a turn.
-func (m *machine) slots() int { return len(m.stock.Frames()) }
+func (mem *memory) slots() int { return len(mem.stock.Frames()) }
 
 // flood: so many foreign frames arrive. What finds no memory is lost, so that no
 // more than the machine's pages can matter.
@@ -82,27 +98,31 @@ func (m *machine) classify() {
 	if m.o.Below != OwnQueue {
 		m.refill()
 	}
-	frames := m.stock.Frames()
-	n := min(len(m.ring), len(frames))
-	for i, f := range m.ring[:n] {
-		frames[i] = frames[i][:copy(frames[i], f)]
-	}
-	for i := range n {
-		r, k := m.engine.Receive(m.now, 0, frames[i])
-		if r == nil {
-			m.stock.Drop(i)
-			continue
+	for _, mem := range m.memories {
+		frames := mem.stock.Frames()
+		n := min(len(mem.ring), len(frames))
+		for i, f := range mem.ring[:n] {
+			frames[i] = frames[i][:copy(frames[i], f)]
 		}
-		m.stock.Exchange(i, m.jobs[r.ID].grant, m.o.Frames+k)
+		for i := range n {
+			d := m.devices[deviceOf(frames[i])]
+			r, k := d.engine.Receive(m.now, 0, frames[i])
+			if r == nil {
+				mem.stock.Drop(i)
+				continue
+			}
+			mem.stock.Exchange(i, d.jobs[r.ID].grant, m.o.Frames+k)
+		}
+		mem.ring = mem.ring[:0]
 	}
-	m.ring = m.ring[:0]
 }
 
-// forged is an answer of the disk's to a request that was never made.
-func (m *machine) forged() []byte {
-	h := frame.Header{Dst: ourMAC, Src: diskMAC, Flags: frame.FlagResponse, Addr: diskAddr, Command: aoe.CommandIssueATACommand}
+// forge makes an answer of the disk's to a request that was never made, and has it
+// arrive.
+func (d *device) forge() {
+	h := frame.Header{Dst: ourMAC, Src: d.disk.mac(), Flags: frame.FlagResponse, Addr: d.disk.addr(), Command: aoe.CommandIssueATACommand}
 	b := frame.Pad(frame.NewATA(frame.OpWriteExt, 0, 8).Append(h.Append(nil)))
-	binary.BigEndian.PutUint32(b[20:], m.rng.Uint32()) // the tag
+	binary.BigEndian.PutUint32(b[20:], d.m.rng.Uint32()) // the tag
 	frame.PutResult(b, frame.StatusDRDY, 0, 0)
-	return b
+	d.arrive(b)
 }

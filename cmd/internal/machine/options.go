@@ -51,7 +51,48 @@ type Options struct {
 	Forged    float64       // frames a second that look like ours
 	DirtyRate float64       // pages a second that applications write to
 	ReadRate  float64       // pages a second that are read from the disk
+
+	// Of several disks; each has requests and buffers as said above.
+	Disks    int
+	Pool     Pool
+	Fate     Fate          // of the first disk's target
+	FateAt   time.Duration // from when on
+	Lateness time.Duration // at most, if it is late
 }
+
+// A Pool is how the reserve is divided among the disks.
+type Pool uint8
+
+// The pools.
+const (
+	// Own: each disk has a reserve. That is what package initiator does.
+	Own Pool = iota
+	// Shares: one for all, of which a disk has no more than an equal part, and no
+	// normal memory beside it.
+	Shares
+	// Together: one for all, for whoever comes first: a canary.
+	Together
+	// Borrowing: as Shares, but with normal memory, which has no shares. A budget
+	// that is used up is no crunch (docs/RESERVE.md), so that claims wait for what a
+	// dead disk never gives back, beside a reserve that is whole: a canary.
+	Borrowing
+)
+
+// String names the pool.
+func (p Pool) String() string {
+	return [...]string{"a reserve each", "shares", "first come", "shares, and normal memory"}[p]
+}
+
+// A Fate is what becomes of a target.
+type Fate uint8
+
+// The fates.
+const (
+	Well Fate = iota
+	Late      // it answers when it likes
+	Away      // it is silent, until the network is well again
+	Dead      // it is silent for ever
+)
 
 // frameLife is the longest that a frame is under way.
 const frameLife = 10 * time.Millisecond
@@ -62,7 +103,7 @@ const lineRate = 1_488_095
 // Draw is the options of a seed.
 func Draw(rng *rand.Rand, below Below) Options {
 	o := Options{
-		Below: below, Pages: 4 + rng.IntN(29), Card: 1 + rng.IntN(8), Blocks: 8 + rng.IntN(57), Frames: []int{1, 4}[rng.IntN(2)],
+		Below: below, Disks: 1, Pages: 4 + rng.IntN(29), Card: 1 + rng.IntN(8), Blocks: 8 + rng.IntN(57), Frames: []int{1, 4}[rng.IntN(2)],
 		Requests: 1 + rng.IntN(8), Stock: 1 + rng.IntN(8), Buffers: 1 + rng.IntN(16),
 		Delay: time.Duration(20+rng.IntN(400)) * time.Microsecond,
 		Poll:  time.Duration(10+rng.IntN(200)) * time.Microsecond,
@@ -90,4 +131,20 @@ func Draw(rng *rand.Rand, below Below) Options {
 		o.Watermark = min(2+rng.IntN(3), o.Pages-1)
 	}
 	return o
+}
+
+// drawSeveral gives the machine more disks, which all have what the one had. The
+// pool is one of those that must hold, unless it is given.
+func (o *Options) drawSeveral(rng *rand.Rand, pool *Pool) {
+	o.Disks = 2 + rng.IntN(3)
+	o.Pool = Pool(rng.IntN(2))
+	if pool != nil {
+		o.Pool = *pool
+	}
+	if o.Pool == Shares {
+		o.Normal = 0
+	}
+	o.Fate = Fate(rng.IntN(4))
+	o.FateAt = time.Duration(rng.Int64N(int64(safety)))
+	o.Lateness = time.Duration(1 + rng.Int64N(int64(frameLife)))
 }

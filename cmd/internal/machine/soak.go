@@ -42,19 +42,18 @@ func Soak(seed uint64, below Below, rounds int) (Soaked, error) {
 
 // soak does something to the machine in each rest.
 func soak(seed uint64, below Below, rounds int, spoil func(*machine)) (Soaked, error) {
-	m := &machine{o: Draw(rand.New(rand.NewPCG(seed, uint64(below))), below), busy: map[int]bool{}}
-	m.rng = rand.New(rand.NewPCG(seed, 0x50a4))
-	m.result.Seed, m.result.Options = seed, m.o
+	o := Draw(rand.New(rand.NewPCG(seed, uint64(below))), below)
 	s := Soaked{Rounds: rounds}
-	if err := m.open(seed, frameLife); err != nil {
-		return s, fmt.Errorf("machine: seed %d: %w", seed, err)
+	m, err := o.open(seed, rand.New(rand.NewPCG(seed, 0x50a4)), frameLife)
+	if err != nil {
+		return s, err
 	}
+	m.end() // counts what making it took
 	parts := min(soakParts, max(rounds, 1))
 	s.Parts = make([]Part, parts)
 	for i := 0; i < rounds && m.result.Wrong == "" && !m.result.Dead; i++ {
 		p := &s.Parts[i*parts/rounds]
-		before, sent := m.engine.Counters(), m.result.Sent
-		done, crunches := m.result.Writes+m.result.Reads, m.r.Stats().ToCrunch
+		before := m.result
 		m.quiet = false
 		m.loop(m.now + safety)
 		m.quiet = true
@@ -65,10 +64,10 @@ func soak(seed uint64, below Below, rounds int, spoil func(*machine)) (Soaked, e
 		spoil(m)
 		m.end()
 		m.rest(p)
-		p.Requests += m.result.Writes + m.result.Reads - done
-		p.Sent += m.result.Sent - sent
-		p.Again += m.engine.Counters().Retransmitted - before.Retransmitted
-		p.Crunches += m.r.Stats().ToCrunch - crunches
+		p.Requests += m.result.Writes + m.result.Reads - before.Writes - before.Reads
+		p.Sent += m.result.Sent - before.Sent
+		p.Again += m.result.Again - before.Again
+		p.Crunches += m.result.Crunches - before.Crunches
 	}
 	s.Result, s.Virtual = m.result, m.now
 	s.Uneven = s.uneven()
@@ -80,18 +79,28 @@ func (m *machine) rest(p *Part) {
 	if m.result.Dead {
 		return
 	}
-	st, g := m.r.Stats(), m.engine.Gauges()
-	switch {
-	case st.Granted != 0 || st.Queue != 0:
-		m.wrong("at rest %d buffers are granted, and %d claims wait", st.Granted, st.Queue)
-	case st.Free+st.Stocked != st.Total:
-		m.wrong("at rest %d buffers are free and %d in the ring, of %d", st.Free, st.Stocked, st.Total)
-	case g.InFlight != 0 || !m.engine.Idle():
-		m.wrong("at rest %d frames are in flight", g.InFlight)
-	case len(m.idle) != len(m.jobs):
-		m.wrong("at rest %d of %d requests are idle", len(m.idle), len(m.jobs))
+	mapped, fences := 0, 0
+	for _, mem := range m.memories {
+		st := mem.r.Stats()
+		mapped += st.Total
+		switch {
+		case st.Granted != 0 || st.Queue != 0:
+			m.wrong("at rest %d buffers are granted, and %d claims wait", st.Granted, st.Queue)
+		case st.Free+st.Stocked != st.Total:
+			m.wrong("at rest %d buffers are free and %d in the ring, of %d", st.Free, st.Stocked, st.Total)
+		}
 	}
-	p.Queued, p.Fences, p.Mapped = max(p.Queued, m.queue.Len()), max(p.Fences, g.FencesUp), max(p.Mapped, st.Total)
+	for _, d := range m.devices {
+		g := d.engine.Gauges()
+		fences += g.FencesUp
+		switch {
+		case g.InFlight != 0 || !d.engine.Idle():
+			m.wrong("at rest %d frames are in flight", g.InFlight)
+		case len(d.idle) != len(d.jobs):
+			m.wrong("at rest %d of %d requests are idle", len(d.idle), len(d.jobs))
+		}
+	}
+	p.Queued, p.Fences, p.Mapped = max(p.Queued, m.queue.Len()), max(p.Fences, fences), max(p.Mapped, mapped)
 }
 
 // uneven says what grew or dwindled from the first part to the last. A part is

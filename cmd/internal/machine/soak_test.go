@@ -34,13 +34,13 @@ func TestSoakCanaries(t *testing.T) {
 	}{
 		"a page": {func(m *machine) { m.free-- }, "pages, there were"},
 		"buffers": {func(m *machine) {
-			if !m.r.TryAdmit(m.r.NewGrant(1), 1) {
+			if r := m.memories[0].r; !r.TryAdmit(r.NewGrant(1), 1) {
 				t.Error("there is no buffer to leak")
 			}
 		}, "are granted"},
 		"frames": {func(m *machine) {
 			for range 20 {
-				m.at(m.now+time.Hour, []byte{}, false)
+				m.queue.Add(m.now+time.Hour, event{data: []byte{}})
 			}
 		}, "frames and turns to come"},
 		"speed": {func(m *machine) { m.o.DirtyRate, m.o.ReadRate = m.o.DirtyRate*0.9, m.o.ReadRate*0.9 }, "in the last"},
