@@ -113,14 +113,8 @@ func nothingLeft(t *testing.T, dir string, owners []owner) {
 	if points, err := mountsIn(dir); err != nil || len(points) > 0 {
 		t.Errorf("mounts left behind: %v, %v", points, err)
 	}
-	loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	if err != nil {
-		t.Error(err)
-	}
-	for _, l := range loops {
-		if b, err := os.ReadFile(l); err == nil && strings.Contains(string(b), dir) {
-			t.Errorf("%s still shows %s", l, b)
-		}
+	if loops, err := loopsIn("/", dir); err != nil || len(loops) > 0 {
+		t.Errorf("loop devices left behind: %v, %v", loops, err)
 	}
 	marked, err := orphan.Dirs()
 	if err != nil {

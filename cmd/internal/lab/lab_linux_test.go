@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -58,29 +57,12 @@ func needLab(t *testing.T) {
 	}
 }
 
-// tiny is a lab in a directory of the test's own, which must be empty again at
-// the end, and of which no mount may be left.
+// tiny is a lab in a directory of the test's own, of which nothing may be left at
+// the end.
 func tiny(t *testing.T) Config {
 	t.Helper()
 	dir := t.TempDir()
-	t.Cleanup(func() {
-		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-			t.Errorf("left behind: %v, %v", left, err)
-		}
-		mounts, err := os.ReadFile("/proc/self/mounts")
-		if err != nil || strings.Contains(string(mounts), dir) {
-			t.Errorf("mounts left behind (%v):\n%s", err, mounts)
-		}
-		loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
-		if err != nil {
-			t.Error(err)
-		}
-		for _, l := range loops {
-			if b, err := os.ReadFile(l); err == nil && strings.Contains(string(b), dir) {
-				t.Errorf("%s still shows %s", l, b)
-			}
-		}
-	})
+	t.Cleanup(func() { nothingLeft(t, dir, nil) })
 	return Config{Size: 32 << 20, Dir: dir, Seed: uint64(time.Now().UnixNano())}
 }
 

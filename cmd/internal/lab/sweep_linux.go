@@ -231,20 +231,33 @@ func (d *dead) inventory() (all []Item, err error) {
 	for _, p := range points {
 		all = append(all, Item{"mount", p})
 	}
-	loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	loops, err := loopsIn("/", d.dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range loops {
-		// One that is detached in this moment has none.
-		if file, err := os.ReadFile(l); err == nil && strings.HasPrefix(string(file), d.dir+"/") {
-			all = append(all, Item{"loop device", "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(l)))})
-		}
+		all = append(all, Item{"loop device", l})
 	}
 	if _, err := os.Lstat(d.dir); err == nil {
 		all = append(all, Item{"directory", d.dir})
 	}
 	return all, nil
+}
+
+// loopsIn are the loop devices that show a file in dir, on the machine whose
+// system is at root: "/", but in tests.
+func loopsIn(root, dir string) (devices []string, err error) {
+	shown, err := filepath.Glob(filepath.Join(root, "sys/block/loop*/loop/backing_file"))
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	for _, l := range shown {
+		// One that is detached in this moment has none.
+		if file, err := os.ReadFile(l); err == nil && strings.HasPrefix(string(file), dir+"/") {
+			devices = append(devices, "/dev/"+filepath.Base(filepath.Dir(filepath.Dir(l))))
+		}
+	}
+	return devices, nil
 }
 
 // remove removes it: first who uses the disk, then what shows it, then the

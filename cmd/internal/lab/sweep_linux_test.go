@@ -3,6 +3,7 @@ package lab
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"aoe/cmd/internal/scratch"
@@ -52,5 +53,32 @@ func TestSweepRemovesTheDeadAndNothingElse(t *testing.T) {
 	}
 	if _, err := os.Lstat(link); err != nil {
 		t.Errorf("a link was swept: %v", err)
+	}
+}
+
+// TestLoopsAreFoundByTheirFile, and those of others are not.
+func TestLoopsAreFoundByTheirFile(t *testing.T) {
+	root := t.TempDir()
+	for name, file := range map[string]string{
+		"loop0": "/tmp/aoe-lab-1/run/e1.1/mnt/disk\n", "loop1": "/tmp/aoe-lab-12/run/e1.1/mnt/disk\n", "loop2": "/home/tmp/aoe-lab-1/x\n",
+		"loop30": "/tmp/aoe-lab-1/disk.img\n", "loop4": "",
+	} {
+		dir := filepath.Join(root, "sys/block", name)
+		if file != "" {
+			dir = filepath.Join(dir, "loop")
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if file == "" {
+			continue // it shows nothing
+		}
+		if err := os.WriteFile(filepath.Join(dir, "backing_file"), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := loopsIn(root, "/tmp/aoe-lab-1")
+	if want := []string{"/dev/loop0", "/dev/loop30"}; err != nil || !slices.Equal(found, want) {
+		t.Errorf("found %v, %v; want %v", found, err, want)
 	}
 }
