@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"container/heap"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"aoe/frame"
+	"aoe/frame/link/linktest/timeline"
 	"aoe/initiator/initiatortest"
 )
 
@@ -179,26 +179,9 @@ func (a *simResult) add(b simResult) {
 // An event is a frame that arrives, or (without one) a moment at which the
 // client does something.
 type event struct {
-	at       time.Duration
-	seq      int
 	frame    []byte
 	toTarget bool
 	port     int
-}
-
-type events []event
-
-func (q events) Len() int { return len(q) }
-func (q events) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
-}
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return e
 }
 
 const simSectors = 48
@@ -208,8 +191,7 @@ type sim struct {
 	engine *Engine
 	target *initiatortest.Target
 	now    time.Duration
-	queue  events
-	seq    int
+	queue  timeline.Queue[event]
 
 	cfg               simConfig
 	loss, twice, slow float64                // probabilities of this run
@@ -278,8 +260,7 @@ func (s *sim) fail(format string, args ...any) {
 }
 
 func (s *sim) at(t time.Duration, f []byte, l lane) {
-	s.seq++
-	heap.Push(&s.queue, event{t, s.seq, f, l.toTarget, l.port})
+	s.queue.Add(t, event{f, l.toTarget, l.port})
 }
 
 // carry puts a frame on the network.
@@ -322,9 +303,9 @@ func (s *sim) run() {
 			return
 		}
 		next := s.engine.Deadline()
-		if len(s.queue) > 0 && s.queue[0].at <= next {
-			e := heap.Pop(&s.queue).(event)
-			s.now = e.at
+		if s.queue.Len() > 0 && s.queue.Next() <= next {
+			at, e := s.queue.Take()
+			s.now = at
 			switch {
 			case e.frame == nil:
 				s.client()
@@ -492,9 +473,9 @@ func (s *sim) ended(r *Request) {
 
 // checkEnd lets every frame arrive and then looks at the disk itself.
 func (s *sim) checkEnd() {
-	for len(s.queue) > 0 && s.result.err == nil {
-		e := heap.Pop(&s.queue).(event)
-		s.now = e.at
+	for s.queue.Len() > 0 && s.result.err == nil {
+		at, e := s.queue.Take()
+		s.now = at
 		if e.toTarget {
 			s.execute(e.frame, e.port)
 		}

@@ -1,12 +1,12 @@
 package engine
 
 import (
-	"container/heap"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
+	"aoe/frame/link/linktest/timeline"
 	"aoe/initiator/initiatortest"
 )
 
@@ -81,8 +81,7 @@ type bench struct {
 	rng    *rand.Rand
 	engine *Engine
 	target *initiatortest.Target
-	queue  events
-	seq    int
+	queue  timeline.Queue[event]
 	now    time.Duration
 	busy   []time.Duration // until when each server is
 	due    []time.Duration // when what the target holds is served
@@ -132,19 +131,18 @@ func (b *bench) submit(r *Request) {
 
 func (b *bench) post(at time.Duration, f []byte, toTarget bool) {
 	if b.rng.Float64() >= b.loss/2 {
-		b.seq++
-		heap.Push(&b.queue, event{at, b.seq, append([]byte(nil), f...), toTarget, 0})
+		b.queue.Add(at, event{append([]byte(nil), f...), toTarget, 0})
 	}
 }
 
 // step lets the next thing happen: a frame arrives, or the engine's deadline.
 func (b *bench) step() {
 	b.now = b.engine.Deadline()
-	if len(b.queue) == 0 || b.queue[0].at > b.now {
+	if b.queue.Len() == 0 || b.queue.Next() > b.now {
 		return
 	}
-	ev := heap.Pop(&b.queue).(event)
-	b.now = ev.at
+	at, ev := b.queue.Take()
+	b.now = at
 	if ev.toTarget {
 		b.serve(ev.frame)
 	} else {
