@@ -33,6 +33,7 @@ type load struct {
 	acked   [loadSlots]uint64 // that was acknowledged
 	flushed [loadSlots]uint64 // that was acknowledged before a flush that was
 	life    int               // of the target's machine: how often its power has failed
+	told    int               // how often a flush has said that writes are missing
 	acks    int               // of writes
 	flushes int
 	more    chan struct{} // replaced and closed at each
@@ -128,34 +129,42 @@ func (l *load) write(t *testing.T, writer uint64) {
 	}
 }
 
+// flush flushes. When it succeeds, what was acknowledged before is there for good,
+// whatever has happened to the target meanwhile. When it says that it is not, that
+// is so because the power has failed.
 func (l *load) flush(t *testing.T) {
 	for !l.stopped() {
 		l.mu.Lock()
-		now, life := l.acked, l.life
+		now := l.acked
 		l.mu.Unlock()
-		if err := l.disk.Flush(t.Context()); err != nil {
+		err := l.disk.Flush(t.Context())
+		l.mu.Lock()
+		forgotten := errors.Is(err, initiator.ErrForgotten) && l.life > 0
+		switch {
+		case forgotten:
+			l.told++
+			l.acked = l.flushed
+		case err == nil:
+			for slot := range now {
+				l.flushed[slot] = max(l.flushed[slot], now[slot])
+			}
+			l.flushes++
+			l.tellLocked()
+		}
+		l.mu.Unlock()
+		if err != nil && !forgotten {
 			t.Errorf("flush: %v", err)
 			return
 		}
-		l.mu.Lock()
-		if life == l.life {
-			l.flushed = now
-		}
-		l.flushes++
-		l.tellLocked()
-		l.mu.Unlock()
 	}
 }
 
-// powerFailed says that what was acknowledged but not flushed may be gone: no
-// later flush brings it back.
+// powerFailed says that what was acknowledged but not flushed may be gone. A write
+// that is under way is not known to have been acknowledged later.
 func (l *load) powerFailed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.life++
-	if l.cached {
-		l.acked = l.flushed
-	}
 }
 
 func (l *load) tellLocked() {

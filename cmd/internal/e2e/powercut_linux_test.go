@@ -179,6 +179,7 @@ func TestH17PowerCut(t *testing.T) {
 			}
 			l.await(t, 100)
 			l.end(t)
+			t.Logf("%d flushes have said that writes are missing", l.told)
 			server.stop(t)
 			unmount()
 		})
