@@ -29,8 +29,8 @@ type unsynced struct {
 	under   frame.Verifier // of the latest
 	torn    uint64         // so many, from the first, were not all acknowledged under that
 
-	// flushed is what the latest flush that was answered has made durable: of
-	// so many, from the first, those under this.
+	// flushed is what the latest flush that had something to cover, and did, has
+	// made durable: of so many, from the first, those under this.
 	flushed struct {
 		upTo  uint64
 		under frame.Verifier
@@ -100,15 +100,13 @@ func (u *unsynced) acknowledged(c *cached) {
 // had to cover is durable.
 func (u *unsynced) covered(c *cached) bool {
 	u.settled = max(u.settled, c.upTo)
-	if c.shown != 0 && c.upTo >= u.flushed.upTo {
-		u.flushed.upTo, u.flushed.under = c.upTo, c.shown
-	}
 	switch {
 	case !c.needed:
 		return true
 	case c.torn:
 		return false
 	case c.under == c.shown:
+		u.flushed.upTo, u.flushed.under = c.upTo, c.shown
 		return true
 	}
 	// Another flush may have covered it, when it was still there.
