@@ -158,7 +158,8 @@ func (c attachConfig) startBehind(cmd *cobra.Command, addr frame.Addr) error {
 }
 
 // run attaches, says so, and holds the disk until it is detached.
-func (c attachConfig) run(cmd *cobra.Command, addr frame.Addr) error {
+func (c attachConfig) run(cmd *cobra.Command, addr frame.Addr) (err error) {
+	defer func() { err = errors.Join(err, c.unharden()) }()
 	if err := c.harden(cmd.ErrOrStderr()); err != nil {
 		if background.Inside() {
 			err = errors.Join(err, background.Ready("", err))

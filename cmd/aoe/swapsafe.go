@@ -26,7 +26,8 @@ const (
 const swapSafeHelp = `--swap-safe prepares the process for a machine that swaps to the disk: memory
 reclaim waits for none of its threads, its memory is locked, its I/O threads
 are real-time ones, the kernel does not kill it for memory, its collector is
-off, and it writes no log. Requests are sent again for ever. Each step is printed
+off, and it writes no log. vm.watermark_boost_factor is 0 until it is detached.
+Requests are sent again for ever. Each step is printed
 to standard error with its outcome, what a failed one costs, and how to mend it;
 with --swap-safe=strict a failed one refuses to attach. aoe stat -v shows the
 steps again, and the tier: what is guaranteed when memory runs out.`
@@ -113,6 +114,14 @@ func (c *attachConfig) harden(stderr io.Writer) (err error) {
 		return c.refused(stderr, err)
 	}
 	return nil
+}
+
+// unharden gives back what is the machine's.
+func (c *attachConfig) unharden() error {
+	if c.process == nil {
+		return nil
+	}
+	return c.process.Close()
 }
 
 // refused prints the steps behind an error.

@@ -14,6 +14,7 @@
 //	err = p.Seal(rehearse)                     // last before the device is made
 //	w, err := harden.WatchPressure(...)        // early warning
 //	p.Housekeep()                              // from time to time, when all is calm
+//	err = p.Close()                            // when the device is gone
 //
 // Each step has an outcome ([Step]), and when it failed the outcome says what
 // that costs and how to mend it. With Config.Strict a failed step is an error
@@ -24,8 +25,9 @@
 //
 // Changed is this process: flags and scheduling of its threads, its score for
 // the OOM killer, its collector, its locked pages. All that is gone when it ends.
-// The machine is never changed: vm.min_free_kbytes is looked at, and what it
-// should be is said.
+// Of the machine one setting is changed, vm.watermark_boost_factor, and put back by
+// [Process.Close]; after a crash it stays 0. vm.min_free_kbytes, which
+// costs everybody memory, is looked at, and what it should be is said.
 //
 // # Children
 //

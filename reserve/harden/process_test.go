@@ -3,6 +3,7 @@ package harden
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -20,13 +21,14 @@ type fake struct {
 	maps        []mapping
 	inMemory    map[uintptr]bool // chunks
 	allocated   uint64
+	boost       int
 }
 
 // sound is a machine on which every step succeeds.
 func sound() *fake {
 	return &fake{
 		fails: map[string]error{}, wasExecuted: true, all: []thread{{1, true}, {2, true}},
-		free: 64 << 20, ram: 1 << 30, inMemory: map[uintptr]bool{},
+		free: 64 << 20, ram: 1 << 30, boost: 15000, inMemory: map[uintptr]bool{},
 	}
 }
 
@@ -45,11 +47,19 @@ func (f *fake) allowRunning(n int)         { _ = f.call("run %d", n) }
 func (f *fake) setRealTime() error         { return f.call("realtime") }
 func (f *fake) setOOMScore(n int) error    { return f.call("oom %d", n) }
 func (f *fake) minFree() (int64, error)    { return f.free, f.call("minfree") }
-func (f *fake) total() (int64, error)      { return f.ram, f.call("total") }
-func (f *fake) collect(n int)              { _ = f.call("collect %d", n) }
-func (f *fake) heapAllocated() uint64      { return f.allocated }
-func (f *fake) lockFuture() error          { return f.call("future") }
-func (f *fake) unlock() error              { return f.call("unlock") }
+func (f *fake) boostFactor() (int, error)  { return f.boost, f.fails["boost"] }
+func (f *fake) setBoostFactor(n int) error {
+	err := f.call("setboost %d", n)
+	if err == nil {
+		f.boost = n
+	}
+	return err
+}
+func (f *fake) total() (int64, error) { return f.ram, f.call("total") }
+func (f *fake) collect(n int)         { _ = f.call("collect %d", n) }
+func (f *fake) heapAllocated() uint64 { return f.allocated }
+func (f *fake) lockFuture() error     { return f.call("future") }
+func (f *fake) unlock() error         { return f.call("unlock") }
 func (f *fake) mappings() ([]mapping, error) {
 	return f.maps, f.call("maps")
 }
@@ -77,7 +87,7 @@ func through(cfg Config, f *fake, rehearse func() error) (*Process, error) {
 
 func fine() error { return nil }
 
-var allSteps = []string{IOFlusher, OOMScore, MinFree, Threads, RealTime, Warm, Heap, Lock}
+var allSteps = []string{IOFlusher, OOMScore, MinFree, Boost, Threads, RealTime, Warm, Heap, Lock}
 
 func names(s Steps) (all []string) {
 	for _, step := range s {
@@ -95,7 +105,7 @@ func TestStepsInTheirOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"threads", "oom -1000", "minfree", "total", "run 4", "make 16", "realtime", "rehearse", "collect 4194304",
+		"threads", "oom -1000", "minfree", "total", "setboost 0", "run 4", "make 16", "realtime", "rehearse", "collect 4194304",
 		"future", "maps", "lock 1000+2000 onfault=false", "threads",
 	}
 	if !slices.Equal(f.calls, want) {
@@ -120,6 +130,8 @@ func TestEveryFailureSaysWhatItCostsAndHowToMendIt(t *testing.T) {
 		{MinFree, "broken on purpose", func(f *fake) { f.fails["minfree"] = broken }},
 		{MinFree, "broken on purpose", func(f *fake) { f.fails["total"] = broken }},
 		{MinFree, "vm.min_free_kbytes is 1024: want at least 16384", func(f *fake) { f.free = 1 << 20 }},
+		{Boost, "broken on purpose", func(f *fake) { f.fails["boost"] = broken }},
+		{Boost, "permission denied", func(f *fake) { f.fails["setboost"] = fs.ErrPermission }},
 		{Threads, "broken on purpose", func(f *fake) { f.fails["make"] = broken }},
 		{RealTime, "broken on purpose", func(f *fake) { f.fails["realtime"] = broken }},
 		{Warm, "no answer", func(f *fake) { f.fails["rehearse"] = errors.New("no answer") }},
@@ -258,6 +270,73 @@ func (g *goneAt) resident(start, n uintptr) (bool, error) {
 	return g.fake.resident(start, n)
 }
 
+// TestTheBoostIsPutBack when the process ends, unless there was none, or somebody
+// else has set it meanwhile.
+func TestTheBoostIsPutBack(t *testing.T) {
+	for _, row := range []struct {
+		name              string
+		before, meanwhile int
+		calls             []string
+	}{
+		{"as Linux has it", 15000, 0, []string{"setboost 0", "setboost 15000"}},
+		{"none", 0, 0, nil},
+		{"set by somebody else", 15000, 10, []string{"setboost 0"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := sound()
+			f.boost = row.before
+			p := &Process{sys: f}
+			if _, err := p.endBoost(); err != nil || f.boost != 0 {
+				t.Fatalf("it is %d: %v", f.boost, err)
+			}
+			f.boost = row.meanwhile
+			for range 2 {
+				if err := p.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if !slices.Equal(f.calls, row.calls) {
+				t.Errorf("%q, want %q", f.calls, row.calls)
+			}
+		})
+	}
+}
+
+// TestTheBoostStaysAway: a process that attached a disk before this one, and
+// detaches it, puts back what it found.
+func TestTheBoostStaysAway(t *testing.T) {
+	f := sound()
+	f.boost = 0
+	p, err := through(Config{}, f, fine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.calls, f.boost = nil, 15000
+	p.Housekeep()
+	p.Housekeep()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"setboost 0", "setboost 15000"}; !slices.Equal(f.calls, want) {
+		t.Errorf("%q, want %q", f.calls, want)
+	}
+	f.boost = 15000
+	p.Housekeep()
+	if f.boost == 0 {
+		t.Error("ended when nothing depends on it any more")
+	}
+}
+
+// TestTheBoostOfAnOldKernel is none.
+func TestTheBoostOfAnOldKernel(t *testing.T) {
+	f := sound()
+	f.fails["boost"] = &fs.PathError{Op: "open", Path: "watermark_boost_factor", Err: fs.ErrNotExist}
+	p, err := through(Config{Strict: true}, f, fine)
+	if err != nil || !p.Steps().Done(Boost) {
+		t.Errorf("%v: %+v", err, p.Steps())
+	}
+}
+
 // TestHousekeepCollectsWhenHalfIsUsed, and not before.
 func TestHousekeepCollectsWhenHalfIsUsed(t *testing.T) {
 	f := sound()
@@ -309,7 +388,7 @@ func TestStepsPrint(t *testing.T) {
 // done, and nothing is refused for it.
 func TestAStepCanBeLeftOut(t *testing.T) {
 	calls := map[string]string{
-		IOFlusher: "threads", OOMScore: "oom", MinFree: "minfree", Threads: "make",
+		IOFlusher: "threads", OOMScore: "oom", MinFree: "minfree", Boost: "setboost", Threads: "make",
 		RealTime: "realtime", Heap: "collect", Lock: "future",
 	}
 	for _, name := range Names() {

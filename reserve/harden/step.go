@@ -84,6 +84,7 @@ const (
 	IOFlusher = "io-flusher"
 	OOMScore  = "oom-score"
 	MinFree   = "min-free"
+	Boost     = "boost"
 	Threads   = "threads"
 	RealTime  = "real-time"
 	Warm      = "warm"
@@ -105,6 +106,10 @@ var consequences = map[string]struct{ costs, remedy string }{
 	MinFree: {
 		"bursts of writing leave the kernel nothing to receive the answers with",
 		"set it yourself, as it is the whole machine's",
+	},
+	Boost: {
+		"what the kernel keeps free may grow when memory is fragmented, by several times, until it has reclaimed as much: it waits for the disk, and the disk's frames for that memory",
+		"sysctl -w vm.watermark_boost_factor=0",
 	},
 	Threads: {
 		"a thread may have to be made when there is no memory for its stack",

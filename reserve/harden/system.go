@@ -19,6 +19,10 @@ type system interface {
 	// minFree is vm.min_free_kbytes, and total the machine's memory; bytes.
 	minFree() (int64, error)
 	total() (int64, error)
+	// boostFactor is vm.watermark_boost_factor. Without such a setting the error
+	// is fs.ErrNotExist. Neither allocates after the first time.
+	boostFactor() (int, error)
+	setBoostFactor(factor int) error
 	// collect grows the heap by that many bytes, collects it and switches the
 	// collector off.
 	collect(grow int)

@@ -3,6 +3,7 @@ package harden
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"runtime"
@@ -17,11 +18,15 @@ import (
 
 // A linux is the machine this runs on.
 type linux struct {
-	allocated []metrics.Sample
+	allocated   []metrics.Sample
+	boostPath   string
+	boost       *os.File // boostPath, once it was opened
+	boostDenied error    // why it can only be read
+	digits      [16]byte
 }
 
 func realSystem() system {
-	return &linux{allocated: []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}}
+	return &linux{boostPath: "/proc/sys/vm/watermark_boost_factor", allocated: []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}}
 }
 
 // executedVariable holds the number of the process that was executed again:
@@ -161,6 +166,49 @@ func (*linux) minFree() (int64, error) {
 	}
 	kib, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	return kib << 10, err
+}
+
+// boostFactor keeps the file open: opening it would take memory, and would have
+// to be done when there is none.
+func (l *linux) boostFactor() (int, error) {
+	if l.boost == nil {
+		f, err := os.OpenFile(l.boostPath, os.O_RDWR, 0)
+		if err != nil {
+			if f, l.boostDenied = os.Open(l.boostPath); l.boostDenied != nil {
+				return 0, l.boostDenied
+			}
+			l.boostDenied = err
+		}
+		l.boost = f
+	}
+	n, err := l.boost.ReadAt(l.digits[:], 0)
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	return parseCount(l.digits[:n])
+}
+
+// parseCount reads a number and the end of the line, without the string that
+// strconv would need.
+func parseCount(b []byte) (n int, err error) {
+	for i, c := range b {
+		if c == '\n' && i > 0 {
+			return n, nil
+		}
+		if c < '0' || c > '9' || n > math.MaxInt32 {
+			break
+		}
+		n = 10*n + int(c-'0')
+	}
+	return 0, fmt.Errorf("%q is not a number", b)
+}
+
+func (l *linux) setBoostFactor(factor int) error {
+	if l.boostDenied != nil {
+		return l.boostDenied
+	}
+	_, err := l.boost.WriteAt(strconv.AppendInt(l.digits[:0], int64(factor), 10), 0)
+	return err
 }
 
 func (*linux) total() (int64, error) {

@@ -51,11 +51,12 @@ type sealed struct {
 }
 
 // child takes all steps and looks.
-func child() error {
+func child() (err error) {
 	p, err := Begin(Config{Strict: os.Getenv(childVariable) == "strict"})
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, p.Close()) }()
 	if err := p.Prepare(); err != nil {
 		return err
 	}
@@ -382,5 +383,45 @@ func TestGoneMapping(t *testing.T) {
 	}
 	if err := (&linux{}).lock(at, 8192, true); !errors.Is(err, errGone) {
 		t.Errorf("lock: %v", err)
+	}
+}
+
+// TestBoostFactor of the machine is read and set, to what it is, without
+// allocating; or the error says that it may not be.
+func TestBoostFactor(t *testing.T) {
+	l := realSystem().(*linux)
+	was, err := l.boostFactor()
+	if errors.Is(err, os.ErrNotExist) {
+		return // before Linux 5.0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.boost.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if n := testing.AllocsPerRun(100, func() { _, err = l.boostFactor() }); n != 0 || err != nil {
+		t.Errorf("%v allocations, %v", n, err)
+	}
+	n := testing.AllocsPerRun(100, func() { err = l.setBoostFactor(was) })
+	switch {
+	case l.boostDenied != nil:
+		if err != l.boostDenied || !errors.Is(err, os.ErrPermission) && !errors.Is(err, unix.EROFS) {
+			t.Errorf("it may not be set, and says %v", err)
+		}
+	case err != nil || n != 0:
+		t.Errorf("%v allocations, %v", n, err)
+	}
+}
+
+// TestParseCount of what the kernel writes, and of nothing else.
+func TestParseCount(t *testing.T) {
+	for text, want := range map[string]int{"0\n": 0, "15000\n": 15000, "": -1, "\n": -1, "-1\n": -1, "12": -1, "1x\n": -1, "99999999999999\n": -1} {
+		n, err := parseCount([]byte(text))
+		if (err != nil) != (want < 0) || err == nil && n != want {
+			t.Errorf("%q is %d, %v", text, n, err)
+		}
 	}
 }

@@ -50,7 +50,7 @@ func TestSwapSafe(t *testing.T) {
 	for _, s := range steps {
 		names = append(names, s.Name)
 	}
-	want := []string{harden.IOFlusher, harden.OOMScore, harden.MinFree, harden.Threads, harden.RealTime, harden.Warm, harden.Heap, harden.Lock}
+	want := []string{harden.IOFlusher, harden.OOMScore, harden.MinFree, harden.Boost, harden.Threads, harden.RealTime, harden.Warm, harden.Heap, harden.Lock}
 	if !slices.Equal(names, want) {
 		t.Errorf("steps %q, want %q", names, want)
 	}

@@ -57,6 +57,7 @@ func useDisk(c config) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, p.Close()) }()
 	g, err := newGauge()
 	if err != nil {
 		return err
