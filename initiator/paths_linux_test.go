@@ -1,13 +1,12 @@
 package initiator
 
 import (
-	"errors"
-	"io/fs"
 	"testing"
 	"time"
 
 	"aoe/frame/link/ring"
 	"aoe/frame/link/veth"
+	"aoe/frame/link/veth/vethtest"
 	"aoe/initiator/initiatortest"
 )
 
@@ -19,25 +18,8 @@ func TestPathsOverRealInterfaces(t *testing.T) {
 	var pairs [2]*veth.Pair
 	var far, near [2]*ring.Link
 	for i := range pairs {
-		pair, err := veth.New(veth.Config{MTU: 9000})
-		if errors.Is(err, fs.ErrPermission) {
-			t.Skip("needs CAP_NET_ADMIN and CAP_SYS_ADMIN: run as root")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { pair.Close() })
-		open := func(h *veth.Host) (l *ring.Link) {
-			err := h.Do(func() (err error) {
-				l, err = ring.Open(ring.Config{Interface: h.Interface})
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return l
-		}
-		pairs[i], far[i], near[i] = pair, open(pair.B), open(pair.A)
+		pair := vethtest.New(t, veth.Config{MTU: 9000})
+		pairs[i], far[i], near[i] = pair, openRing(t, pair.B), openRing(t, pair.A)
 		t.Cleanup(func() { near[i].Close() })
 	}
 	w := &twoPaths{bed: &bed{t: t}}

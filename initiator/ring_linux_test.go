@@ -1,40 +1,35 @@
 package initiator
 
 import (
-	"errors"
-	"io/fs"
 	"testing"
 
 	"aoe/frame/link/ring"
 	"aoe/frame/link/veth"
+	"aoe/frame/link/veth/vethtest"
 	"aoe/initiator/initiatortest"
 )
+
+// openRing opens a port of a host.
+func openRing(t *testing.T, h *veth.Host) (l *ring.Link) {
+	t.Helper()
+	err := h.Do(func() (err error) {
+		l, err = ring.Open(ring.Config{Interface: h.Interface})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
 
 // TestOverARealInterface: a disk over AF_PACKET rings on a veth pair, and what
 // happens when the cable is out for a moment.
 func TestOverARealInterface(t *testing.T) {
 	noLeaks(t)
-	pair, err := veth.New(veth.Config{MTU: 9000})
-	if errors.Is(err, fs.ErrPermission) {
-		t.Skip("needs CAP_NET_ADMIN and CAP_SYS_ADMIN: run as root")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { pair.Close() })
-	open := func(h *veth.Host) (l *ring.Link) {
-		err := h.Do(func() (err error) {
-			l, err = ring.Open(ring.Config{Interface: h.Interface})
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
+	pair := vethtest.New(t, veth.Config{MTU: 9000})
 	b := &bed{t: t}
-	b.target = initiatortest.Start(t, open(pair.B), initiatortest.Config{Addr: e11, Sectors: 16384})
-	l := open(pair.A)
+	b.target = initiatortest.Start(t, openRing(t, pair.B), initiatortest.Config{Addr: e11, Sectors: 16384})
+	l := openRing(t, pair.A)
 	t.Cleanup(func() { l.Close() })
 	d, err := Open(b.ctx(), Config{Link: l, Addr: e11, DeadTime: -1})
 	if err != nil {

@@ -75,20 +75,13 @@ EXIT STATUS
 		// pflag would take -02:00:... for flags.
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			edits, rest := maskEdits(args)
-			if err := cmd.Flags().Parse(rest); err != nil {
-				return exit.With(exit.Usage, err)
-			}
-			if help, err := cmd.Flags().GetBool("help"); err == nil && help {
-				return cmd.Help()
-			}
-			rest = cmd.Flags().Args()
-			if len(rest) != 1 {
-				return exit.Usagef("want one address, then +MAC and -MAC; got %q", rest)
+			name, edits, err := parseMaskArgs(cmd, args)
+			if err != nil || name == "" {
+				return err
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			got, err := editMask(ctx, o, rest[0], edits)
+			got, err := editMask(ctx, o, name, edits)
 			if err != nil {
 				return err
 			}
@@ -101,6 +94,22 @@ EXIT STATUS
 
 // isEdit tells +MAC and -MAC from flags and values of flags.
 var isEdit = regexp.MustCompile(`^[-+](self|[0-9A-Fa-f]{2}([:-]?[0-9A-Fa-f]{2}){5})$`)
+
+// parseMaskArgs takes the edits out of the arguments, has the flags parsed that cobra
+// left alone, and returns the address. It is empty if help was asked for, and given.
+func parseMaskArgs(cmd *cobra.Command, args []string) (name string, edits []string, err error) {
+	edits, rest := maskEdits(args)
+	if err := cmd.Flags().Parse(rest); err != nil {
+		return "", nil, exit.With(exit.Usage, err)
+	}
+	if help, err := cmd.Flags().GetBool("help"); err == nil && help {
+		return "", nil, cmd.Help()
+	}
+	if rest = cmd.Flags().Args(); len(rest) != 1 || rest[0] == "" {
+		return "", nil, exit.Usagef("want one address, then +MAC and -MAC; got %q", rest)
+	}
+	return rest[0], edits, nil
+}
 
 // maskEdits takes the edits out of the arguments.
 func maskEdits(args []string) (edits, rest []string) {

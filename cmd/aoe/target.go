@@ -109,16 +109,7 @@ that it is served on, its state, and what it is made of, after the name of its
 target if several run. It is up, down while no interface is, or failed when a sync
 has: then it refuses writes until it is removed and added.` + targetStatuses,
 		Example: "  aoe target list\n  aoe target list --json | jq '.[].disks[].addr'",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := o.statuses(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			if o.json {
-				return show.JSON(cmd.OutOrStdout(), all)
-			}
-			return printTargets(cmd.OutOrStdout(), all)
-		},
+		RunE:    o.showing(printTargets),
 	})
 }
 
@@ -134,16 +125,7 @@ many of the disk's buffers are in use. DROPPED counts frames that found no room 
 could not be sent, OTHER those for nobody here. --json has every counter, as
 aoe serve --metrics has for Prometheus.` + targetStatuses,
 		Example: "  aoe target stat e1.1\n  aoe target stat --json | jq '.[].stats.disks[].syncs'",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := o.statuses(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			if o.json {
-				return show.JSON(cmd.OutOrStdout(), all)
-			}
-			return printCounters(cmd.OutOrStdout(), all)
-		},
+		RunE:    o.showing(printCounters),
 	})
 }
 
@@ -175,6 +157,20 @@ changes nothing.` + targetStatuses,
 			return err
 		},
 	})
+}
+
+// showing is a command that prints what the targets tell of the disks it names.
+func (o *aTarget) showing(print func(io.Writer, []control.Status) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		all, err := o.statuses(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		if o.json {
+			return show.JSON(cmd.OutOrStdout(), all)
+		}
+		return print(cmd.OutOrStdout(), all)
+	}
 }
 
 // statuses are those of the target that is meant, or of all; with addresses, only

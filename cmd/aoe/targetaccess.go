@@ -48,21 +48,14 @@ password: whoever is on the segment can send frames with any.` + targetStatuses,
 		// pflag would take -02:00:... for flags.
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			edits, rest := maskEdits(args)
-			if err := cmd.Flags().Parse(rest); err != nil {
-				return exit.With(exit.Usage, err)
-			}
-			if help, err := cmd.Flags().GetBool("help"); err == nil && help {
-				return cmd.Help()
-			}
-			rest = cmd.Flags().Args()
-			if len(rest) != 1 {
-				return exit.Usagef("want one address, then +MAC and -MAC; got %q", rest)
+			name, edits, err := parseMaskArgs(cmd, args)
+			if err != nil || name == "" {
+				return err
 			}
 			if _, err := control.ParseMask(edits); err != nil {
 				return exit.With(exit.Usage, err)
 			}
-			c, addr, err := o.findDisk(cmd.Context(), rest[0])
+			c, addr, err := o.findDisk(cmd.Context(), name)
 			if err != nil {
 				return err
 			}

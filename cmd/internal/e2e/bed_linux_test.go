@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"aoe/frame/link/veth"
+	"aoe/frame/link/veth/vethtest"
 )
 
 // patience is how long anything that should happen soon may take on a machine
@@ -85,18 +86,21 @@ type bed struct {
 func newBed(t *testing.T, mtu int) *bed {
 	t.Helper()
 	needRoot(t)
-	pair, err := veth.New(veth.Config{MTU: mtu})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := pair.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	pair := vethtest.New(t, veth.Config{MTU: mtu})
 	b := &bed{initiator: pair.A, target: pair.B, pair: pair, dir: memoryDir(t)}
 	t.Setenv("AOE_RUN_DIR", b.runDir())
 	return b
+}
+
+// newBridgeBed is a bed of three hosts on a switch: the initiator's, the target's and
+// one more.
+func newBridgeBed(t *testing.T, mtu int) (*bed, []*veth.Host) {
+	t.Helper()
+	needRoot(t)
+	h := vethtest.NewBridge(t, veth.Config{MTU: mtu}, 3).Hosts
+	b := &bed{initiator: h[0], target: h[1], dir: memoryDir(t)}
+	t.Setenv("AOE_RUN_DIR", b.runDir())
+	return b, h
 }
 
 // memoryDir makes a directory of the test in memory where the system has such a

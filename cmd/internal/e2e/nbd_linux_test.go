@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"aoe/frame/link/veth"
 )
 
 // TestNBDServerOfAnotherHost: a target serves an export of an NBD server on a
@@ -19,18 +17,7 @@ func TestNBDServerOfAnotherHost(t *testing.T) {
 	needRoot(t)
 	needProgram(t, "nbdkit", "nbdkit")
 	needProgram(t, "ip", "iproute2")
-	bridge, err := veth.NewBridge(veth.Config{MTU: 9000}, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := bridge.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	h := bridge.Hosts
-	b := &bed{initiator: h[0], target: h[1], dir: memoryDir(t)}
-	t.Setenv("AOE_RUN_DIR", b.runDir())
+	b, h := newBridgeBed(t, 9000)
 	for i, host := range h {
 		mustRun(t, host, "ip", "address", "add", fmt.Sprintf("192.0.2.%d/24", i+1), "dev", host.Interface)
 	}

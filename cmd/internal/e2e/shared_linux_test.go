@@ -32,18 +32,7 @@ func newTargetPair(t *testing.T, start func(t *testing.T, b *bed, i int) (string
 	t.Helper()
 	needRoot(t)
 	needProgram(t, "ip", "iproute2")
-	bridge, err := veth.NewBridge(veth.Config{MTU: 9000}, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := bridge.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	h := bridge.Hosts
-	b := &bed{initiator: h[0], target: h[1], dir: memoryDir(t)}
-	t.Setenv("AOE_RUN_DIR", b.runDir())
+	b, h := newBridgeBed(t, 9000)
 	p := &targetPair{
 		bed: b, hosts: [2]*veth.Host{h[1], h[2]}, macs: [2]frame.MAC{h[1].MAC, h[2].MAC},
 		start: func(t *testing.T, i int) (string, []*proc) { return start(t, b, i) },
