@@ -68,23 +68,7 @@ func attachNBDKernel(ctx context.Context, cfg NBDKernelConfig, info Info) (*NBDK
 }
 
 // findNBD looks for the device that is connected for that backend.
-func findNBD(backend string) (int, bool, error) {
-	files, err := filepath.Glob("/sys/block/nbd*/backend")
-	if err != nil {
-		return 0, false, fmt.Errorf("attach: %w", err)
-	}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil || strings.TrimSuffix(string(text), "\n") != backend {
-			continue // it has just gone, or is another's
-		}
-		index, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(filepath.Dir(f)), "nbd"))
-		if err == nil {
-			return index, true, nil
-		}
-	}
-	return 0, false, nil
-}
+func findNBD(backend string) (int, bool, error) { return thisKernel().findNBD(backend) }
 
 // create connects a device that nobody uses.
 func (d *nbdKernelDevice) create() (*nbdTransmission, error) {

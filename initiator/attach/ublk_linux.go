@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -43,7 +41,7 @@ func attachUBLK(ctx context.Context, cfg UBLKConfig, info Info) (*UBLKDevice, er
 	if err := refuseLeft(info, "ublk"); err != nil {
 		return nil, err
 	}
-	left, found, err := findUblk(ublkMark(info))
+	left, found, err := thisKernel().findUblk(ublkMark(info))
 	if err != nil {
 		return nil, err
 	}
@@ -88,39 +86,6 @@ func ublkFeatures() (uint64, error) {
 		}
 	}
 	return has, nil
-}
-
-// findUblk looks for the device with that mark.
-func findUblk(mark uint64) (ublkInfo, bool, error) {
-	paths, err := filepath.Glob("/sys/class/ublk-char/ublkc*")
-	if err != nil {
-		return ublkInfo{}, false, fmt.Errorf("attach: %w", err)
-	}
-	for _, p := range paths {
-		id, err := strconv.ParseUint(strings.TrimPrefix(filepath.Base(p), "ublkc"), 10, 32)
-		if err != nil {
-			continue
-		}
-		info, err := ublkInfoOf(uint32(id))
-		if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EPERM) {
-			continue // it has just gone, or is another user's
-		}
-		if err != nil {
-			return info, false, err
-		}
-		if info.mark == mark {
-			return info, true, nil
-		}
-	}
-	return ublkInfo{}, false, nil
-}
-
-func ublkInfoOf(id uint32) (ublkInfo, error) {
-	var b [ublkInfoLen]byte
-	if err := ublkControl(ublkGetDevInfo, id, 0, b[:]); err != nil {
-		return ublkInfo{}, fmt.Errorf("attach: asking for ublk device %d: %w", id, err)
-	}
-	return parseUblkInfo(b[:]), nil
 }
 
 // create makes a new device and starts it.
