@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"aoe/frame"
+	"aoe/frame/link"
 	"aoe/initiator/engine"
 	"aoe/reserve"
 )
@@ -27,9 +28,13 @@ type Disk struct {
 	inbox    inbox
 
 	// The loop's.
-	engine  *engine.Engine
-	ports   []*port
-	stocked int // size of the first port's stock when last looked
+	engine     *engine.Engine
+	ports      []*port
+	stocked    int // size of the first port's stock when last looked
+	companions []Companion
+	watcher    link.Watcher // the first port's, if there are companions
+	turns      int          // of the companions
+	called     bool         // somebody was called back since their last
 
 	pumps sync.WaitGroup // goroutines of the other ports
 

@@ -28,7 +28,8 @@ type inbox struct {
 type contents struct {
 	first, last *Request // submitted, in order
 	canceled    *Request // abandoned by those who waited for them
-	snapshot    bool     // somebody wants one
+	joined      []Companion
+	snapshot    bool // somebody wants one
 	closing     bool
 }
 
@@ -60,6 +61,19 @@ func (in *inbox) cancel(r *Request) bool {
 	}
 	r.nextCancel = in.canceled
 	in.canceled = r
+	in.mu.Unlock()
+	in.notify()
+	return true
+}
+
+// join hands a companion to the loop.
+func (in *inbox) join(c Companion) bool {
+	in.mu.Lock()
+	if in.ended {
+		in.mu.Unlock()
+		return false
+	}
+	in.joined = append(in.joined, c)
 	in.mu.Unlock()
 	in.notify()
 	return true
@@ -98,7 +112,7 @@ func (in *inbox) take() contents {
 func (in *inbox) end() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.ended = in.first == nil && in.canceled == nil
+	in.ended = in.first == nil && in.canceled == nil && in.joined == nil
 	return in.ended
 }
 

@@ -96,11 +96,15 @@ func (d *Disk) receive(now time.Duration, p *port, slot int, b []byte) {
 func (d *Disk) turn(now time.Duration) (closing bool) {
 	d.lookAtPorts(now)
 	d.callBack()
+	d.accompany()
 	c := d.inbox.take()
 	d.receivePumped(now)
 	d.takeIn(now, c)
 	d.engine.Advance(now)
 	d.callBack()
+	if d.called {
+		d.accompany()
+	}
 	if s := d.engine.Sectors(); s != d.sectors.Load() {
 		d.sectors.Store(s)
 	}
@@ -121,12 +125,14 @@ func (d *Disk) callBack() {
 	for e := d.engine.Completed(); e != nil; e = d.engine.Completed() {
 		r := d.requests[e.ID]
 		r.end(r.errorOf(e.Outcome()))
+		d.called = true
 	}
 }
 
 // takeIn starts what was submitted and ends what was abandoned. Submissions
 // come first: what is abandoned was submitted before.
 func (d *Disk) takeIn(now time.Duration, c contents) {
+	d.welcome(c.joined)
 	for r := c.first; r != nil; {
 		next := r.next
 		r.next = nil
@@ -188,6 +194,7 @@ func (d *Disk) shutDown(now time.Duration) {
 		d.engine.FailAll(now, engine.Closed)
 		d.callBack()
 		if d.inbox.end() {
+			d.farewell()
 			d.takeSnapshot()
 			return
 		}

@@ -168,6 +168,9 @@ func (r *Request) end(err error) {
 		r.ended <- struct{}{}
 	} else {
 		r.finished = true // the cancellation, which is on its way, releases it
+		if r.err == ErrForgotten {
+			r.disk.engine.Untold()
+		}
 	}
 }
 

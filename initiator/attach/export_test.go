@@ -31,5 +31,8 @@ func TransmitNBD(conn *net.UnixConn, disk Disk, structured bool, inFlight int) e
 	}
 	t := newNBDTransmission(disk, info, s, inFlight, new(nbdCounters))
 	t.structured = structured
+	if err := t.accompany(conn, time.Minute); err != nil {
+		return err
+	}
 	return t.run()
 }

@@ -244,6 +244,10 @@ func (n *NBD) serve(conn *net.UnixConn) {
 	}
 	t := newNBDTransmission(n.cfg.Disk, n.info, s, n.cfg.InFlight, &n.counters)
 	t.structured = structured
+	if err := t.accompany(conn, n.cfg.StallTimeout); err != nil {
+		t.giveUp()
+		return
+	}
 	n.counters.connections.Add(1)
 	n.mu.Lock()
 	n.conns[conn] = t

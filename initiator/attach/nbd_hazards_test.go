@@ -84,7 +84,7 @@ func TestNBDVanishesAtEveryByte(t *testing.T) {
 		structured := rng.IntN(2) == 0
 		disk := attachtest.New(attachtest.Config{
 			Size: 64 << 10, Segment: 512, Requests: 2 + rng.IntN(3), Poison: true, Shuffle: true,
-			Info: attach.Info{MaxRequest: 4 * block, WriteCache: true}, Rand: rand.New(rand.NewPCG(seed, uint64(n))),
+			Alone: rng.IntN(2) == 0, Info: attach.Info{MaxRequest: 4 * block, WriteCache: true}, Rand: rand.New(rand.NewPCG(seed, uint64(n))),
 		})
 		ours, theirs := socketPair(t)
 		ended := make(chan error, 1)
@@ -222,8 +222,15 @@ func TestNBDResize(t *testing.T) {
 // TestI10NBDAllocatesNothing: no allocation per request, of any kind, in the
 // steady state, also when it fails.
 func TestI10NBDAllocatesNothing(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alone=%v", alone), func(t *testing.T) { nbdAllocatesNothing(t, alone) })
+	}
+}
+
+func nbdAllocatesNothing(t *testing.T, alone bool) {
 	disk := newDisk(t, attachtest.Config{
-		Size: 1 << 20, Info: attach.Info{MaxRequest: 64 << 10, WriteCache: true, Trim: true},
+		Alone: alone,
+		Size:  1 << 20, Info: attach.Info{MaxRequest: 64 << 10, WriteCache: true, Trim: true},
 		Fault: failAt(attach.Read, 512<<10, io.ErrUnexpectedEOF),
 	})
 	for _, structured := range []bool{false, true} {
@@ -315,25 +322,30 @@ func FuzzNBDTransmission(f *testing.F) {
 	f.Add(append(nbdRequest(cmdFlush, 0, 5, 0, 0), nbdRequest(cmdDisc, 0, 6, 0, 0)...), false)
 	f.Add(append(nbdRequest(cmdRead, 0, 7, 0, 65536), nbdRequest(99, 0xffff, 8, 1<<63, 1<<31)...), false)
 	f.Fuzz(func(t *testing.T, said []byte, structured bool) {
-		disk := attachtest.New(attachtest.Config{
-			Size: 64 << 10, Segment: 1024, Requests: 2, Poison: true,
-			Info: attach.Info{MaxRequest: 8 << 10, Trim: true, TrimZeroes: true, WriteCache: true},
-		})
-		defer disk.Close()
-		ours, theirs := socketPair(t)
-		defer theirs.Close()
-		ended := make(chan error, 1)
-		go func() { ended <- attach.TransmitNBD(ours, disk, structured, 3) }()
-		go func() {
-			theirs.Write(said)
-			theirs.CloseWrite()
-		}()
-		checkReplies(t, theirs, structured)
-		<-ended
-		if n := disk.Admitted(); n != 0 {
-			t.Errorf("%d requests are not given back", n)
-		}
+		transmitWhatever(t, said, structured, false)
+		transmitWhatever(t, said, structured, true)
 	})
+}
+
+func transmitWhatever(t *testing.T, said []byte, structured, alone bool) {
+	disk := attachtest.New(attachtest.Config{
+		Size: 64 << 10, Segment: 1024, Requests: 2, Poison: true, Alone: alone,
+		Info: attach.Info{MaxRequest: 8 << 10, Trim: true, TrimZeroes: true, WriteCache: true},
+	})
+	defer disk.Close()
+	ours, theirs := socketPair(t)
+	defer theirs.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- attach.TransmitNBD(ours, disk, structured, 3) }()
+	go func() {
+		theirs.Write(said)
+		theirs.CloseWrite()
+	}()
+	checkReplies(t, theirs, structured)
+	<-ended
+	if n := disk.Admitted(); n != 0 {
+		t.Errorf("%d requests are not given back", n)
+	}
 }
 
 // checkReplies reads to the end. With structured replies a stream of replies

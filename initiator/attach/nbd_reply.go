@@ -25,21 +25,42 @@ func (t *nbdTransmission) writeReplies() {
 	if t.onThread != nil {
 		t.onThread()
 	}
-	w := &t.writer
+	if t.company != nil && !t.company.writeBehind() {
+		return
+	}
 	for s := range t.finished {
-		w.batch = append(w.batch[:0], s)
-		w.pieces = t.appendReply(w.pieces[:0], s)
-		t.gather(segmentBytes(w.pieces))
-		if len(w.pieces) > 0 && !t.broken.Load() {
-			t.stats.writes.Add(1)
-			if err := t.stream.writeAll(w.pieces); err != nil {
-				t.giveUp()
-			}
+		t.collect(s)
+		t.sendBatch(0)
+	}
+}
+
+// collect makes a batch of s and what else is ready.
+func (t *nbdTransmission) collect(s *nbdSlot) {
+	w := &t.writer
+	w.batch = append(w.batch[:0], s)
+	w.pieces = t.appendReply(w.pieces[:0], s)
+	t.gather(segmentBytes(w.pieces))
+	if len(w.pieces) > 0 {
+		t.stats.writes.Add(1)
+	}
+}
+
+// sendBatch sends the batch, but for the first skip bytes, which are sent, and
+// gives it back. It waits for the client to take it.
+func (t *nbdTransmission) sendBatch(skip int) {
+	if w := &t.writer; len(w.pieces) > 0 && !t.broken.Load() {
+		if err := t.stream.writeAll(w.pieces, skip); err != nil {
+			t.giveUp()
 		}
-		clear(w.pieces)
-		for _, s := range w.batch {
-			t.giveBack(s)
-		}
+	}
+	t.giveBackBatch()
+}
+
+func (t *nbdTransmission) giveBackBatch() {
+	w := &t.writer
+	clear(w.pieces)
+	for _, s := range w.batch {
+		t.giveBack(s)
 	}
 }
 

@@ -81,6 +81,7 @@ func (t *nbdTransmission) serve(s *nbdSlot) error {
 		s.synced = true
 		length, payload := int(s.length), s.command == nbdCmdWrite
 		s.partEnded() // s is the writer's now
+		t.nudge()
 		if payload {
 			return t.refuse(length)
 		}
@@ -129,6 +130,7 @@ func (t *nbdTransmission) read(s *nbdSlot) {
 	if err != nil {
 		s.fail(nbdErrnoOf(err))
 		t.finished <- s
+		t.nudge()
 		return
 	}
 	s.request = r
@@ -264,6 +266,7 @@ func (t *nbdTransmission) flushBehind() {
 		if err != nil {
 			s.fail(nbdErrnoOf(err))
 			s.partEnded()
+			t.nudge()
 			continue
 		}
 		r.Submit(s.partDone)

@@ -253,14 +253,15 @@ func failAt(kind attach.Kind, offset int64, err error) func(attach.Op) error {
 // TestNBDKeepsData is a long seeded conversation on several connections with
 // many requests in flight, checked against a plain copy of the disk.
 func TestNBDKeepsData(t *testing.T) {
-	for _, structured := range []bool{false, true} {
-		t.Run(fmt.Sprintf("structured=%v", structured), func(t *testing.T) {
+	for n := range 4 {
+		structured, alone := n&1 != 0, n&2 != 0
+		t.Run(fmt.Sprintf("structured=%v, alone=%v", structured, alone), func(t *testing.T) {
 			noLeaks(t)
 			seed := uint64(time.Now().UnixNano())
 			t.Logf("seed %d", seed)
 			rng := rand.New(rand.NewPCG(seed, 1))
 			disk := newDisk(t, attachtest.Config{
-				Size: 4 << 20, Segment: 1024, Requests: 5, Poison: true, Shuffle: true,
+				Size: 4 << 20, Segment: 1024, Requests: 5, Poison: true, Shuffle: true, Alone: alone,
 				Info: attach.Info{MaxRequest: 16 << 10, WriteCache: true},
 				Rand: rand.New(rand.NewPCG(seed, 2)),
 			})

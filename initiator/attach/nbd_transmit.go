@@ -30,7 +30,8 @@ type nbdTransmission struct {
 	structured bool   // structured replies, as negotiated
 	stream     *stream
 	stats      *nbdCounters
-	onThread   func() // if not nil: called by each goroutine at its start, but by run
+	onThread   func()     // if not nil: called by each goroutine at its start, but by run
+	company    nbdCompany // if not nil: what the disk's loop does of all this
 
 	saidGoodbye atomic.Bool // the client sent NBD_CMD_DISC
 
@@ -82,19 +83,29 @@ func (t *nbdTransmission) run() error {
 	if t.info.WriteCache {
 		replies.Go(t.flushBehind)
 	}
+	if t.company != nil {
+		t.company.join()
+	}
 	err := t.readRequests()
 	if err != nil {
 		t.giveUp()
 	}
+	t.nudge()
 	// A slot comes back when its reply is written, or would have been. After
 	// that nobody is left who could put one into a queue.
 	for range t.slots {
 		<-t.free
 	}
+	if t.company != nil {
+		t.company.leave()
+	}
 	close(t.unsynced)
 	close(t.finished)
 	replies.Wait()
 	t.giveUp()
+	if t.company != nil {
+		t.company.free()
+	}
 	return err
 }
 
@@ -121,6 +132,11 @@ type nbdReader struct {
 // readRequests serves requests until there are no more.
 func (t *nbdTransmission) readRequests() error {
 	for {
+		if t.company != nil {
+			if err := t.company.awaitRead(); err != nil {
+				return err
+			}
+		}
 		q, err := t.nextRequest()
 		if err != nil {
 			return err
@@ -134,6 +150,41 @@ func (t *nbdTransmission) readRequests() error {
 		if err := t.serve(s); err != nil {
 			return err
 		}
+		if t.company != nil {
+			t.company.returnRead()
+		}
+	}
+}
+
+// An nbdCompany is what of a connection the disk's loop does, so that requests are
+// not handed from thread to thread: it reads, submits and replies, as long as
+// nothing has to be waited for. What has, it leaves to the reader and the writer,
+// who give it back when they have done it: reading and writing each belong to one
+// of the two at a time.
+type nbdCompany interface {
+	// join is called when all is ready for the loop's first turn.
+	join()
+	// awaitRead waits until there is something to read for the reader, and
+	// finishes a write of which the loop has read a part.
+	awaitRead() error
+	// returnRead gives reading back to the loop, if there is one.
+	returnRead()
+	// writeBehind is what the writer does for the loop. It returns true when the
+	// loop has ended and the writer is alone, false when the connection has ended.
+	writeBehind() (alone bool)
+	// nudge tells the loop of a slot that somebody else has put into a queue.
+	nudge()
+	// leave takes the connection, which has nothing under way, from the loop.
+	leave()
+	// free is called last, when nobody uses the socket any more.
+	free()
+}
+
+// nudge is for whoever puts a slot into the queue of those that are finished, but
+// the disk's callbacks and who replies.
+func (t *nbdTransmission) nudge() {
+	if t.company != nil {
+		t.company.nudge()
 	}
 }
 
@@ -142,13 +193,7 @@ func (t *nbdTransmission) readRequests() error {
 func (t *nbdTransmission) nextRequest() (nbdRequest, error) {
 	r := &t.reader
 	for r.n-r.pos < nbdRequestLen {
-		r.n = copy(r.buf[:], r.buf[r.pos:r.n])
-		r.pos = 0
-		limit := len(r.buf)
-		if r.afterWrite {
-			limit = nbdRequestLen
-		}
-		n, err := t.stream.read(r.buf[r.n:limit])
+		n, err := t.stream.read(r.room())
 		if err == io.EOF && r.n == 0 {
 			err = errNBDGone
 		}
@@ -166,19 +211,34 @@ func (t *nbdTransmission) nextRequest() (nbdRequest, error) {
 	return q, nil
 }
 
-// fill reads a write's data into segs, and with it the beginning of the next
-// request if that has arrived: in a stream of writes, one system call each.
-func (t *nbdTransmission) fill(segs [][]byte) error {
-	r := &t.reader
-	skip := 0
+// room is where the next header, or more than one, is to be read to.
+func (r *nbdReader) room() []byte {
+	r.n = copy(r.buf[:], r.buf[r.pos:r.n])
+	r.pos = 0
+	if r.afterWrite {
+		return r.buf[r.n:nbdRequestLen]
+	}
+	return r.buf[r.n:]
+}
+
+// buffered moves what was read ahead into segs, and returns how many bytes.
+func (r *nbdReader) buffered(segs [][]byte) (moved int) {
 	for _, b := range segs {
 		n := copy(b, r.buf[r.pos:r.n])
 		r.pos += n
-		skip += n
+		moved += n
 		if n < len(b) {
 			break
 		}
 	}
+	return moved
+}
+
+// fill reads a write's data into segs, and with it the beginning of the next
+// request if that has arrived: in a stream of writes, one system call each.
+func (t *nbdTransmission) fill(segs [][]byte) error {
+	r := &t.reader
+	skip := r.buffered(segs)
 	if r.pos < r.n {
 		return nil
 	}

@@ -165,7 +165,7 @@ func TestBlockingStreamEnds(t *testing.T) {
 		t.Errorf("close gave the descriptor back: %v", err)
 	}
 	conn.free()
-	if err := s.writeAll([][]byte{make([]byte, 8)}); err == nil {
+	if err := s.writeAll([][]byte{make([]byte, 8)}, 0); err == nil {
 		t.Error("wrote after free")
 	}
 }

@@ -79,6 +79,16 @@ func (o *over) TryAdmit(op Op) (Request, bool) {
 	return o.wrap(r), true
 }
 
+// Accompanies, Accompany and Nudge are the disk's, for front ends that can do
+// without threads of their own.
+func (o *over) Accompanies() bool { return o.disk.Accompanies() }
+
+// Accompany is the disk's.
+func (o *over) Accompany(fd int, c initiator.Companion) error { return o.disk.Accompany(fd, c) }
+
+// Nudge is the disk's.
+func (o *over) Nudge() { o.disk.Nudge() }
+
 // wrap never waits: there are as many wrappers as the disk has requests, and
 // Release puts them back first.
 func (o *over) wrap(r *initiator.Request) *overRequest {

@@ -100,10 +100,10 @@ func (s *stream) readFull(segs [][]byte, skip int, tail []byte) (int, error) {
 	return skip - total, nil
 }
 
-// writeAll sends pieces, in order. A peer that stalls is given up.
-func (s *stream) writeAll(pieces [][]byte) error {
-	total := segmentBytes(pieces)
-	for skip := 0; skip < total; {
+// writeAll sends pieces, in order, but for the first skip bytes. A peer that
+// stalls is given up.
+func (s *stream) writeAll(pieces [][]byte, skip int) error {
+	for total := segmentBytes(pieces); skip < total; {
 		s.out.iov = appendIovecs(s.out.iov[:0], pieces, skip)
 		err := s.hurry(&s.out, s.raw.Write, s.conn.SetWriteDeadline)
 		clear(s.out.iov)
@@ -116,6 +116,37 @@ func (s *stream) writeAll(pieces [][]byte) error {
 		skip += s.out.n
 	}
 	return nil
+}
+
+// tryFill is one attempt of readFull: it reads what is there behind the first
+// skip bytes of segs, and then of tail. Nothing there is zero bytes and no error.
+func (s *stream) tryFill(segs [][]byte, skip int, tail []byte) (int, error) {
+	s.in.iov = appendIovecs(s.in.iov[:0], segs, skip)
+	if len(s.in.iov) < maxIovec {
+		s.in.iov = appendIovec(s.in.iov, tail)
+	}
+	n, err := s.finishRead(s.raw.Read(s.in.once))
+	if err == unix.EAGAIN {
+		return 0, nil
+	}
+	return n, err
+}
+
+// tryWrite is one attempt of writeAll: it sends what there is room for, perhaps
+// nothing.
+func (s *stream) tryWrite(pieces [][]byte) (int, error) {
+	s.out.iov = appendIovecs(s.out.iov[:0], pieces, 0)
+	err := s.raw.Write(s.out.once)
+	clear(s.out.iov)
+	switch {
+	case err != nil:
+		return 0, err
+	case s.out.errno == unix.EAGAIN:
+		return 0, nil
+	case s.out.errno != 0:
+		return 0, s.out.errno
+	}
+	return s.out.n, nil
 }
 
 // hurry moves what can be moved. Only if that is nothing does it set a

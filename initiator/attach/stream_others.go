@@ -42,8 +42,13 @@ func (s *stream) readFull(segs [][]byte, skip int, tail []byte) (int, error) {
 	return 0, s.conn.SetReadDeadline(time.Time{})
 }
 
-func (s *stream) writeAll(pieces [][]byte) error {
+func (s *stream) writeAll(pieces [][]byte, skip int) error {
 	for _, b := range pieces {
+		n := min(skip, len(b))
+		skip -= n
+		if b = b[n:]; len(b) == 0 {
+			continue
+		}
 		if err := s.hurry(s.conn.SetWriteDeadline); err != nil {
 			return err
 		}

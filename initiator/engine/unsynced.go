@@ -84,6 +84,14 @@ func (e *Engine) settle(r *Request) Outcome {
 	return Outcome{}
 }
 
+// Untold takes back that a flush has told that something may be missing: nobody was
+// left to hear it. The next tells it again.
+func (e *Engine) Untold() {
+	u := &e.unsynced
+	u.acked++
+	u.torn = u.acked
+}
+
 // acknowledged counts a change.
 func (u *unsynced) acknowledged(c *cached) {
 	if u.under != c.shown {

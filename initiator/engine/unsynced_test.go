@@ -97,6 +97,14 @@ func TestH17FlushAfterPowerFailure(t *testing.T) {
 			w.target.Change(func(c *initiatortest.Config) { c.Verifier = frame.NewVerifier(0) })
 			w.flush(Forgotten)
 		},
+		"nobody has heard it": func(w *cachedWorld) {
+			w.write(0)
+			w.powerFails()
+			w.flush(Forgotten)
+			w.engine.Untold()
+			w.flush(Forgotten)
+			w.flush(OK)
+		},
 		"it happens again": func(w *cachedWorld) {
 			w.write(0)
 			w.powerFails()
@@ -125,7 +133,8 @@ func TestH17FlushAfterPowerFailure(t *testing.T) {
 			w.powerFails()
 			w.answer(fa)
 			w.outcome(a, Outcome{Result: Forgotten})
-			w.flush(OK)
+			w.write(0)
+			w.flush(OK) // which does not bring back what b is about
 			w.answer(fb)
 			w.outcome(b, Outcome{Result: Forgotten})
 		},

@@ -12,11 +12,15 @@ func (m *Memory) loop() {
 	batch := make([]*request, 0, m.cfg.Requests)
 	for {
 		batch = batch[:0]
+		m.accompany()
 		select {
 		case r := <-m.queue:
 			batch = append(batch, r)
+		case <-m.company.turns:
+			continue
 		case <-m.quit:
 			m.failRest()
+			m.farewell()
 			return
 		}
 		m.waitWhileHeld()
@@ -52,6 +56,9 @@ func (m *Memory) failRest() {
 		case r := <-m.queue:
 			r.err = net.ErrClosed
 			m.call(r)
+			m.accompany()
+		case <-m.company.turns:
+			m.accompany()
 		case <-changed:
 		}
 	}
@@ -126,8 +133,24 @@ func (m *Memory) Hold() { m.change(func() { m.held = true }) }
 // Resume ends Hold.
 func (m *Memory) Resume() { m.change(func() { m.held = false }) }
 
+// waitWhileHeld gives companions their turns meanwhile.
 func (m *Memory) waitWhileHeld() {
-	m.wait(0, func() bool { return !m.held })
+	for {
+		m.mu.Lock()
+		held, changed := m.held, m.changed
+		if held {
+			m.waiters++
+		}
+		m.mu.Unlock()
+		if !held {
+			return
+		}
+		select {
+		case <-changed:
+		case <-m.company.turns:
+			m.accompany()
+		}
+	}
 }
 
 // WaitInFlight waits until at least n operations are submitted and not

@@ -43,6 +43,9 @@ type Config struct {
 	// Poison overwrites segments that are given back, so that who uses them
 	// later is found out.
 	Poison bool
+	// Alone has the disk's goroutine accompany nobody (initiator.Companion), so
+	// that front ends have to do everything themselves.
+	Alone bool
 }
 
 // Memory is the disk.
@@ -55,6 +58,8 @@ type Memory struct {
 	quit  chan struct{}
 	ended sync.WaitGroup
 	all   []request
+
+	company company
 
 	dataMu sync.Mutex
 	data   []byte
@@ -122,6 +127,7 @@ func New(cfg Config) *Memory {
 		queue:   make(chan *request, cfg.Requests),
 		quit:    make(chan struct{}),
 		all:     make([]request, cfg.Requests),
+		company: company{turns: make(chan struct{}, 1)},
 		changed: make(chan struct{}),
 	}
 	m.size.Store(cfg.Size)
