@@ -74,6 +74,8 @@ type run struct {
 	result   Result
 	err      error
 	cancel   context.CancelFunc
+
+	unflushed error // of a flush that failed: what it should have saved may be gone
 }
 
 // Run copies. An error of an end says where it happened; the copy can go on
@@ -271,8 +273,15 @@ func (r *run) save(ctx context.Context) error {
 	r.mu.Lock()
 	frontier := r.frontier
 	r.mu.Unlock()
+	if r.unflushed != nil {
+		return r.unflushed
+	}
 	if err := r.Destination.Flush(ctx); err != nil {
-		return fmt.Errorf("flushing %s: %w", r.Destination.Name, err)
+		err = fmt.Errorf("flushing %s: %w", r.Destination.Name, err)
+		if ctx.Err() == nil {
+			r.unflushed = err // a disk says once that it has lost something
+		}
+		return err
 	}
 	if r.State == "" {
 		return nil
