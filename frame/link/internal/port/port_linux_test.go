@@ -1,6 +1,8 @@
 package port
 
 import (
+	"errors"
+	"net"
 	"testing"
 	"time"
 
@@ -86,5 +88,55 @@ func TestI10AWakeIsFreeWhenNobodySleeps(t *testing.T) {
 	var count [8]byte
 	if n, err := unix.Read(a.wakeFD, count[:]); err != unix.EAGAIN {
 		t.Errorf("the eventfd was written: %d, %v, %v", n, err, count)
+	}
+}
+
+// TestWatch: a Recv that waits hears of a watched descriptor, once for each time
+// that something comes, and of its hang-up.
+func TestWatch(t *testing.T) {
+	pair := vethtest.New(t, veth.Config{MTU: 1500})
+	a := openOn(t, pair.A)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	if err := a.Watch(fds[0]); err != nil {
+		t.Fatal(err)
+	}
+	bufs := [][]byte{make([]byte, 100)}
+	// Other news, of the interface, end a Recv too.
+	heard := func(wait time.Duration) bool {
+		for end := time.Now().Add(wait); time.Now().Before(end); {
+			if _, err := a.Recv(bufs, wait); err != nil {
+				t.Fatal(err)
+			}
+			if a.Heard() {
+				return true
+			}
+		}
+		return false
+	}
+	const long, short = time.Minute, 20 * time.Millisecond
+	for range 2 {
+		if _, err := unix.Write(fds[1], []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		if !heard(long) {
+			t.Fatal("did not hear of a byte")
+		}
+		if heard(short) {
+			t.Fatal("heard of a byte twice")
+		}
+	}
+	unix.Close(fds[1])
+	if !heard(long) {
+		t.Fatal("did not hear of the hang-up")
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Watch(fds[0]); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Watch of a closed link: %v", err)
 	}
 }
