@@ -267,3 +267,31 @@ func TestSizeAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestH17CacheOfADevice: a file, and a device, has its cache for as long as the
+// device is there.
+func TestH17CacheOfADevice(t *testing.T) {
+	cache := func(cfg store.Config) string {
+		s, err := store.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		return s.Info().Cache
+	}
+	p := image(t, t.TempDir(), 1<<20)
+	if a, b := cache(store.Config{Path: p}), cache(store.Config{Path: p, ReadOnly: true}); a == "" || a != b {
+		t.Errorf("a file is in %q, and then in %q", a, b)
+	}
+	dev := loop(t, 1<<20)
+	before := cache(store.Config{Path: dev})
+	if again := cache(store.Config{Path: dev}); before == "" || again != before {
+		t.Errorf("a device is in %q, and then in %q", before, again)
+	}
+	if strings.HasSuffix(before, " disk ") {
+		t.Skip("needs /sys/block/*/diskseq: Linux 5.15")
+	}
+	if other := cache(store.Config{Path: loop(t, 1<<20)}); other == before {
+		t.Errorf("another device is in %q, too", other)
+	}
+}
