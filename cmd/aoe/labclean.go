@@ -18,9 +18,10 @@ func newLabClean() *cobra.Command {
 		Short: "Remove what labs left that were killed",
 		Long: `Remove what aoe lab and aoe lab guest left because they were killed (kill -9, or
 by the kernel when memory ran out), and print it: their commands and workers, with
-them the network namespaces and cables, mounts, loop devices, run directories and
-images. Whatever else ends a lab, it removes these things itself, and the next
-aoe lab with the same --dir begins with this. Doing it twice does no harm.
+them the network namespaces and cables, mounts, loop and other block devices, run
+directories and images. Whatever else ends a lab, it removes these things itself,
+and the next aoe lab with the same --dir begins with this. Doing it twice does no
+harm.
 
 A lab that lives is left alone: it holds a lock on its directory, which ends with
 it. A process is the lab's if it was started with the mark of that directory
@@ -28,8 +29,8 @@ it. A process is the lab's if it was started with the mark of that directory
 process group. It is asked to end, and killed after 5 seconds. A process in the
 namespace that neither shows is left alone and named. So is a mount of the lab's
 device in a directory of yours; unmount it and try again.
-What --via ublk and --via nbd-kernel made outlives a process by design, and is not
-removed here: attach it again, or remove it with ublk(8) or nbd-client(8).
+What --via ublk and --via nbd-kernel made outlives a process by design, and waits
+to be taken over; that of a lab is ended, and whoever uses it gets I/O errors.
 
 Directories are looked for in --dir, or in $TMPDIR, or /tmp, and /dev/shm, and
 wherever a process or a mount shows one.

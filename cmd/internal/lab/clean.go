@@ -29,7 +29,7 @@ type Leftover struct {
 
 // An Item is a thing that a lab left.
 type Item struct {
-	What string `json:"what"` // "process", "mount", "loop device", "network namespace" or "directory"
+	What string `json:"what"` // "process", "mount", "loop device", "block device", "network namespace" or "directory"
 	Name string `json:"name"`
 }
 

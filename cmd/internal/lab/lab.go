@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -68,6 +70,14 @@ func (l *Lab) Close(ctx context.Context) error { return l.cleanup.run(ctx) }
 // RunDir is the run directory of the lab's own: aoe stat and aoe detach find the
 // disk there.
 func (l *Lab) RunDir() rundir.Dir { return rundir.Dir(filepath.Join(l.dir, "run")) }
+
+// serialIn is the serial number of the disk of the lab in dir. No two labs have the
+// same, so that a device in the kernel tells which it is from.
+func serialIn(dir string) string {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, dir) // a hash takes everything
+	return fmt.Sprintf("lab %016x", h.Sum64())
+}
 
 // dirPattern is the name of a lab's directory.
 const dirPattern = "aoe-lab-*"
@@ -169,7 +179,7 @@ func (l *Lab) serve() error {
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	if err := s.AddDisk(target.Disk{Addr: Addr, Store: st, Model: "aoe lab"}); err != nil {
+	if err := s.AddDisk(target.Disk{Addr: Addr, Store: st, Model: "aoe lab", Serial: serialIn(l.dir)}); err != nil {
 		return errors.Join(err, st.Close(), s.Close())
 	}
 	port, err := on(l.pair.B, openBest)

@@ -109,9 +109,20 @@ const (
 	clearTimeout = 10 * time.Second // for the kernel to let go of a device
 )
 
+// A leaver is who can leave block devices in the kernel, and end them: package
+// attach, but in tests. Both are about the disk of that name and serial number.
+type leaver struct {
+	devices func(name, serial string) ([]string, error)
+	end     func(name, serial string) error
+}
+
 // cleanDir removes what the lab of dir left, if that is dead. The Leftover has no
 // Dir if dir is none of ours.
-func cleanDir(ctx context.Context, dir string, dryRun bool) (left Leftover, err error) {
+func cleanDir(ctx context.Context, dir string, dryRun bool) (Leftover, error) {
+	return leaver{attach.LeftDevices, attach.EndDevices}.cleanDir(ctx, dir, dryRun)
+}
+
+func (k leaver) cleanDir(ctx context.Context, dir string, dryRun bool) (left Leftover, err error) {
 	lock, err := scratch.Claim(dir)
 	alive := errors.Is(err, scratch.ErrAlive)
 	switch {
@@ -121,7 +132,7 @@ func cleanDir(ctx context.Context, dir string, dryRun bool) (left Leftover, err 
 	case err != nil:
 		return Leftover{}, err
 	}
-	d := dead{dir: dir, lock: lock}
+	d := dead{dir: dir, serial: serialIn(dir), lock: lock, leaver: k}
 	defer func() {
 		if d.lock != nil {
 			err = errors.Join(err, d.lock.Close())
@@ -177,9 +188,11 @@ var inside = struct{ what, why string }{
 
 // A dead lab.
 type dead struct {
-	dir   string
-	owner owner
-	lock  io.Closer // nil while the lab is dying
+	dir    string
+	serial string // of its disk
+	owner  owner
+	lock   io.Closer // nil while the lab is dying
+	leaver leaver
 }
 
 // orphans are the processes that the lab started, others that are in its
@@ -238,6 +251,13 @@ func (d *dead) inventory() (all []Item, err error) {
 	for _, l := range loops {
 		all = append(all, Item{"loop device", l})
 	}
+	devices, err := d.leaver.devices(Addr.String(), d.serial)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range devices {
+		all = append(all, Item{"block device", b})
+	}
 	if _, err := os.Lstat(d.dir); err == nil {
 		all = append(all, Item{"directory", d.dir})
 	}
@@ -267,6 +287,11 @@ func (d *dead) remove(ctx context.Context) error {
 	if err := abort(filepath.Join(attached, "mnt")); err != nil {
 		return err
 	}
+	// Devices of ublk and NBD wait for a process to take them over, and whoever uses
+	// them waits in the kernel, unmounting too: they end first.
+	if err := d.leaver.end(Addr.String(), d.serial); err != nil {
+		return err
+	}
 	own, others, _, err := d.orphans()
 	if err != nil {
 		return err
@@ -285,6 +310,9 @@ func (d *dead) remove(ctx context.Context) error {
 	if err := attach.ClearStale(clearing, attached); err != nil {
 		return err
 	}
+	if err := d.waitForDevices(clearing); err != nil {
+		return err
+	}
 	if err := d.waitForLock(clearing); err != nil {
 		return err
 	}
@@ -299,6 +327,21 @@ func (d *dead) remove(ctx context.Context) error {
 		return errors.New("something is mounted in it: unmount it")
 	}
 	return os.RemoveAll(d.dir)
+}
+
+// waitForDevices waits until the kernel has let go of block devices that ended.
+func (d *dead) waitForDevices(ctx context.Context) error {
+	for {
+		left, err := d.leaver.devices(Addr.String(), d.serial)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%s is dead, and stays until all who have it open close it: end them, and try again", left[0])
+		}
+	}
 }
 
 // waitForLock waits for the end of a lab that was dying.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,5 +81,64 @@ func TestLoopsAreFoundByTheirFile(t *testing.T) {
 	found, err := loopsIn(root, "/tmp/aoe-lab-1")
 	if want := []string{"/dev/loop0", "/dev/loop30"}; err != nil || !slices.Equal(found, want) {
 		t.Errorf("found %v, %v; want %v", found, err, want)
+	}
+}
+
+// TestBlockDevicesOfADeadLab, of --via ublk and --via nbd-kernel, are told of, ended
+// before anything that would wait for them, and waited for. This is about the lab's
+// part; package attach tests what it finds and ends on a made-up system.
+func TestBlockDevicesOfADeadLab(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "aoe-lab-dead")
+	if err := os.MkdirAll(filepath.Join(dir, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	device, ended, looks := "/dev/ublkb7", false, 0
+	k := leaver{
+		devices: func(name, serial string) ([]string, error) {
+			if name != "e1.1" || serial != serialIn(dir) || serial == serialIn(dir+"2") {
+				return nil, nil
+			}
+			if ended {
+				if looks++; looks > 3 { // it takes a moment
+					return nil, nil
+				}
+			}
+			return []string{device}, nil
+		},
+		end: func(_, serial string) error {
+			asked, ended = append(asked, serial), true
+			return nil
+		},
+	}
+	want := Item{"block device", device}
+	if left, err := k.cleanDir(t.Context(), dir, true); err != nil || !slices.Contains(left.Removed, want) || ended {
+		t.Fatalf("a dry run: %+v, %v", left, err)
+	}
+	left, err := k.cleanDir(t.Context(), dir, false)
+	if err != nil || len(left.Kept) > 0 || !slices.Contains(left.Removed, want) {
+		t.Errorf("%+v, %v", left, err)
+	}
+	if !slices.Equal(asked, []string{serialIn(dir)}) {
+		t.Errorf("ended the devices of %q", asked)
+	}
+	nothingLeft(t, parent, nil)
+}
+
+// TestBlockDeviceThatStays is kept, and why; so is the directory, which says whose it
+// is.
+func TestBlockDeviceThatStays(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "aoe-lab-dead")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	k := leaver{
+		devices: func(string, string) ([]string, error) { return []string{"/dev/nbd0"}, nil },
+		end:     func(string, string) error { return errors.New("the kernel does not want to") },
+	}
+	left, err := k.cleanDir(t.Context(), dir, false)
+	if err != nil || len(left.Removed) > 0 || len(left.Kept) != 2 || left.Why != "the kernel does not want to" {
+		t.Errorf("%+v, %v", left, err)
 	}
 }
