@@ -65,12 +65,13 @@
 // Requests whose ranges overlap are executed in the order of their submission if
 // one of them modifies the disk (H3); others in any order. An acknowledged write
 // is as durable as the target promises; [Disk.Flush] makes everything durable
-// that was acknowledged before it was called.
+// that was acknowledged before it was called, or returns [ErrForgotten] if the
+// target has lost some of it first, and is one that tells.
 //
 // # Errors
 //
 // What the target said is a [*TargetError] or [*ATAError]. What we found is
-// [ErrDown], [ErrUnanswered], [ErrRange], [ErrUnaligned], [ErrTooLong],
+// [ErrDown], [ErrForgotten], [ErrUnanswered], [ErrRange], [ErrUnaligned], [ErrTooLong],
 // errors.ErrUnsupported, net.ErrClosed or an error of the context. Silence is
 // not an error until [Config.DeadTime] has passed: frames are sent again.
 package initiator

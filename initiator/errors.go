@@ -23,7 +23,7 @@ var (
 	// ErrForgotten: what was acknowledged before a flush, and after the one before
 	// it, may not be on the disk: the target had it in its write cache, which was
 	// lost, with its machine's power for one, before it was flushed. It is told
-	// once, to all who are flushing. Write again what was written, or repair the file
+	// once, to all who are flushing. docs/DURABILITY.md has it all. Write again what was written, or repair the file
 	// system on the disk. Targets in mode sync forget nothing.
 	ErrForgotten = errors.New("initiator: the target has lost its write cache: what was written since the last flush may be missing: write it again, or check the file system")
 	// ErrNoAnswer: nobody answered a single command, or Open.

@@ -17,7 +17,8 @@
 //
 // In [ModeSync], the default, the data is on stable storage before the answer
 // is sent; writes that arrive meanwhile share the next sync. In [ModeFlush] it is
-// there after the next FLUSH, and IDENTIFY says that there is a write cache.
+// there after the next FLUSH, and IDENTIFY says that there is a write cache. What
+// was lost before that is told by the verifier in answers (docs/DURABILITY.md).
 // [ModeDirect] is ModeSync on a store that goes past the page cache. FLUSH is a
 // real sync in all of them. When a sync has failed, nobody knows which writes
 // were lost: from then on every write and flush of the disk fails, until the disk

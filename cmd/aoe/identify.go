@@ -119,6 +119,9 @@ func (c identifyConfig) identify(ctx context.Context, d *seek.Disk, w io.Writer)
 	if id.Instance != 0 {
 		t.Row("instance", id.Instance.String())
 	}
+	if id.Verifier != 0 {
+		t.Row("verifier", id.Verifier.String())
+	}
 	t.Row("config", fmt.Sprintf("%q", d.ConfigString))
 	return t.Print(w)
 }

@@ -12,10 +12,12 @@ that were received are answered before it ends. URIs are:
 A write is answered when it is on stable storage, and a FLUSH is a real
 fdatasync. With --mode flush a write is answered when the kernel has it, and
 IDENTIFY says that there is a write cache; Linux's own AoE driver never sends a
-FLUSH, so keep sync for it. --mode direct promises the same as sync, and its data
-goes past the page cache (O_DIRECT); it takes a file system that can, and whole
-blocks of the device. When a sync fails, nobody knows which writes were lost: the
-disk then refuses writes until it is served anew.
+FLUSH, so keep sync for it. (Our initiator fails a FLUSH that comes after the
+machine has lost its power, and with it what was not flushed.) --mode direct
+promises the same as sync, and its data goes past the page cache (O_DIRECT); it
+takes a file system that can, and whole blocks of the device. When a sync fails,
+nobody knows which writes were lost: the disk then refuses writes until it is
+served anew.
 
 An NBD server that goes away may come back: requests wait for it half a minute,
 and what was not answered is repeated. What was answered is safe in mode sync, if

@@ -192,6 +192,9 @@ func detailRows(t *show.Table, st *initiator.Stats) {
 		st.Sent, st.Retransmitted, st.Spurious, st.Answered, st.Drops.Sum()))
 	t.Row("  losses", fmt.Sprintf("%d noticed by later answers, %d by timers; window cut %d times; %d writes held back by a fence (%d fences, %d up)",
 		st.Fast, st.Timeouts, st.WindowCuts, st.Fenced, st.Fences, st.FencesUp))
+	if st.Forgotten > 0 {
+		t.Row("  forgotten", fmt.Sprintf("%d flushes came after the target had lost what it had not flushed", st.Forgotten))
+	}
 	t.Row("  window", fmt.Sprintf("%d of %d in flight; the target holds %d", st.InFlight, st.Window, st.Buffers))
 	for _, g := range []struct {
 		name  string

@@ -78,5 +78,6 @@
 // Acknowledged writes are at the target, and as durable as the disk promises
 // ([Info.WriteCache]). A flush on one connection or file descriptor covers the
 // writes acknowledged on all others, so NBD clients are told that they may use
-// several connections.
+// several connections. One that comes after the target has lost its write cache
+// is an I/O error ([aoe/initiator.ErrForgotten]), once.
 package attach

@@ -68,6 +68,12 @@
 // whose every copy is not accounted for, later writes to the same sectors wait
 // until the missing answers came or no copy can be alive any more (H1).
 //
+// # Durability
+//
+// A flush that succeeds has made durable what was acknowledged before it was
+// submitted. If the target may have forgotten some of that before it was flushed,
+// and is one that tells, the flush fails with [Forgotten]: see unsynced.go.
+//
 // # Limits
 //
 // Frames in flight never exceed the target's buffer count, [Config.Window] or
