@@ -2,12 +2,13 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"aoe/frame/link/veth"
 )
@@ -66,7 +67,9 @@ func TestCopyThroughOutages(t *testing.T) {
 	}
 	b.waitWritten(t, disk, copying)
 	setLink(t, b.target, false)
-	time.Sleep(choose(time.Minute, time.Second)) // the cable is out so long
+	// The outage itself is a length of time: nothing to wait for.
+	outage := time.NewTimer(choose(time.Minute, time.Second))
+	<-outage.C
 	setLink(t, b.target, true)
 	select {
 	case <-copying.done:
@@ -96,29 +99,26 @@ func TestCopyThroughOutages(t *testing.T) {
 	mustRun(t, host, "cmp", image, back)
 }
 
-// waitWritten waits until more of the disk's image has been written to.
+// waitWritten waits until another MiB of the disk's image has been written to.
 func (b *bed) waitWritten(t *testing.T, path string, copying *proc) {
 	t.Helper()
 	used := func() int64 {
-		out, err := exec.Command("stat", "-c", "%b", path).Output()
-		if err != nil {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
 			t.Fatal(err)
 		}
-		n := int64(0)
-		for _, c := range strings.TrimSpace(string(out)) {
-			n = 10*n + int64(c-'0')
-		}
-		return n
+		return st.Blocks
 	}
-	before := used()
-	for deadline := time.Now().Add(patience); used() < before+2048; {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	ctx := within(t, patience)
+	for before := used(); used() < before+2048; {
 		select {
 		case <-copying.done:
 			t.Fatalf("the copy ended before it could be disturbed:\n%s", copying.output())
-		default:
-		}
-		if time.Now().After(deadline) {
+		case <-ctx.Done():
 			t.Fatalf("the copy does not get on:\n%s", copying.output())
+		case <-tick.C:
 		}
 	}
 }

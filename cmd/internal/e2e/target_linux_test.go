@@ -201,7 +201,7 @@ func TestTargetCommands(t *testing.T) {
 		{4, "served already", "target add e1.2 " + two},
 		{1, "no such file", "target add e1.3 " + two + "x"},
 		{2, "no such option", "target add e1.3 " + two + " fast"},
-		{0, "e1.2", "discover -i " + eth + " --wait 100ms"},
+		{0, "e1.2", "discover -i " + eth + " --wait 2s"},
 		{0, "0.000GB", "target resize e1.2 256K"},
 		{0, "0.001GB", "target resize e1.2 all"},
 		{1, "make the store larger", "target resize e1.2 2M"},

@@ -138,7 +138,11 @@ func TestTraceFindsWhatWasLost(t *testing.T) {
 	copying := start(t, host, binary, "copy", "-i", eth, "--chunk", "64K", "--depth", "1", b.random(t, "source.img", 64<<20), "e1.1")
 	b.waitWritten(t, disk, copying)
 	server.kill(t)
-	time.Sleep(300 * time.Millisecond) // so long the target is away
+	// The target is away for a length of time, which the trace must find: nothing to
+	// wait for.
+	const away = 300 * time.Millisecond
+	outage := time.NewTimer(away)
+	<-outage.C
 	server = b.serve(t, disk)
 	select {
 	case <-copying.done:
@@ -152,7 +156,7 @@ func TestTraceFindsWhatWasLost(t *testing.T) {
 		again, longest = again+k.Again, max(longest, k.Max)
 		written = written || k.Name == "WRITE SECTORS EXT" && k.Answered > 0 // not all: a busy machine drops some of what is traced
 	}
-	if !written || again == 0 || longest < 300*time.Millisecond {
+	if !written || again == 0 || longest < away {
 		t.Errorf("nothing was sent again, or nothing waited for the target: %+v", sum)
 	}
 	if _, err := os.Stat(file); err != nil {
