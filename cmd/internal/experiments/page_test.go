@@ -3,12 +3,45 @@
 package experiments
 
 import (
+	"math"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
+
+	"gonum.org/v1/plot"
 
 	"aoe/cmd/internal/browser/browsertest"
 )
+
+// TestPlainTicks: no zeros that say nothing, which the usual ones have.
+func TestPlainTicks(t *testing.T) {
+	idle := func(ticks []plot.Tick) (n int) {
+		for _, tick := range ticks {
+			if strings.Contains(tick.Label, ".") && strings.HasSuffix(tick.Label, "0") {
+				n++
+			}
+		}
+		return n
+	}
+	usual := 0
+	for most := 0.05; most < 1e4; most *= 1.1 {
+		usual += idle(plot.DefaultTicks{}.Ticks(0, most))
+		ticks := plainTicks{}.Ticks(0, most)
+		if n := idle(ticks); n > 0 {
+			t.Errorf("up to %v: %v", most, ticks)
+		}
+		for _, tick := range ticks {
+			if v, err := strconv.ParseFloat(tick.Label, 64); tick.Label != "" && (err != nil || math.Abs(v-tick.Value) > most/1000) {
+				t.Errorf("up to %v: %v is called %q", most, tick.Value, tick.Label)
+			}
+		}
+	}
+	if usual == 0 {
+		t.Error("the usual ones have none either")
+	}
+}
 
 // TestReportInBrowser: the report as people open it, from a directory.
 func TestReportInBrowser(t *testing.T) {
