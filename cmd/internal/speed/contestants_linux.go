@@ -23,6 +23,9 @@ type sample struct {
 	target    time.Duration
 	front     time.Duration // of what is between the target and the client
 	client    time.Duration
+
+	// The same in detail, of those that are processes of their own.
+	targetUse, frontUse, clientUse usage
 }
 
 // A contestant runs a workload.
@@ -40,6 +43,7 @@ type count struct {
 	took     time.Duration
 	cpu      time.Duration // per request
 	lost     uint64        // requests that were never answered
+	use      usage         // per request, of a client that is a process; without calls
 }
 
 var errNothing = errors.New("no request was answered")
@@ -52,7 +56,7 @@ func (run client) on(name, target string) contestant { return run.through(name, 
 func (run client) through(name, front, target string) contestant {
 	return contestant{name, func(ctx context.Context, b *bed, w workload, d time.Duration) (sample, error) {
 		f, t := b.processes[front], b.processes[target]
-		m, err := meterOf(t.cpu, f.cpu)
+		before, err := usages(t, f)
 		if err != nil {
 			return sample{}, err
 		}
@@ -65,16 +69,30 @@ func (run client) through(name, front, target string) contestant {
 			return sample{}, err
 		}
 		b.lost[name] += n.lost
-		used, err := m.stop()
+		after, err := usages(t, f)
 		if err != nil {
 			return sample{}, err
 		}
 		if n.requests == 0 {
 			return sample{}, errNothing
 		}
-		each := time.Duration(n.requests)
-		return sample{float64(n.requests) / n.took.Seconds(), used[0] / each, used[1] / each, n.cpu}, nil
+		ofTarget, ofFront := after[0].since(before[0], n.requests), after[1].since(before[1], n.requests)
+		return sample{
+			perSecond: float64(n.requests) / n.took.Seconds(),
+			target:    ofTarget.user + ofTarget.system, front: ofFront.user + ofFront.system, client: n.cpu,
+			targetUse: ofTarget, frontUse: ofFront, clientUse: n.use,
+		}, nil
 	}}
+}
+
+// usages are those of two processes.
+func usages(a, b *process) (both [2]usage, err error) {
+	for i, p := range []*process{a, b} {
+		if both[i], err = p.usage(); err != nil {
+			return both, err
+		}
+	}
+	return both, nil
 }
 
 // seed of the offsets: the same for every contestant.

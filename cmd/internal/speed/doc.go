@@ -21,6 +21,7 @@
 //   - nbd: fio on a disk of ours through a socket, and on nbdkit over TCP
 //   - fuse: a block device of an attached disk, and of memory
 //   - sequential: requests of 128 KiB
+//   - profile: where the time of a request through a socket goes
 //
 // The contestants:
 //

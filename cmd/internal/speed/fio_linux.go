@@ -58,6 +58,7 @@ func parseFio(out []byte, writes bool) (count, error) {
 			UserCPU    float64 `json:"usr_cpu"` // percent of job_runtime
 			SystemCPU  float64 `json:"sys_cpu"`
 			JobRuntime uint64  `json:"job_runtime"` // ms
+			Switches   uint64  `json:"ctx"`
 		}
 	}
 	if err := json.Unmarshal(out, &result); err != nil {
@@ -75,6 +76,11 @@ func parseFio(out []byte, writes bool) (count, error) {
 		return count{}, fmt.Errorf("fio measured nothing, or not all:\n%s", out)
 	}
 	took := time.Duration(s.Runtime) * time.Millisecond
-	cpu := (j.UserCPU + j.SystemCPU) / 100 * float64(time.Duration(j.JobRuntime)*time.Millisecond)
-	return count{requests: s.Total, took: took, cpu: time.Duration(cpu / float64(s.Total))}, nil
+	each := func(percent float64) time.Duration {
+		return time.Duration(percent / 100 * float64(time.Duration(j.JobRuntime)*time.Millisecond) / float64(s.Total))
+	}
+	return count{
+		requests: s.Total, took: took, cpu: each(j.UserCPU + j.SystemCPU),
+		use: usage{user: each(j.UserCPU), system: each(j.SystemCPU), switches: float64(j.Switches) / float64(s.Total)},
+	}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -105,25 +104,8 @@ func (p *process) cable() *veth.Pair {
 // cpu is the processor time of the process so far, user and system. That of none
 // is zero.
 func (p *process) cpu() (time.Duration, error) {
-	if p == nil {
-		return 0, nil
-	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	// The name is in parentheses and may hold spaces; utime and stime are
-	// fields 14 and 15 (proc(5)), the state behind the name is field 3.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	var ticks int64
-	for _, f := range fields[14-3 : 16-3] {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * clockTick, nil
+	u, err := p.times()
+	return u.user + u.system, err
 }
 
 // peakMemory is VmHWM of proc(5), the most resident memory so far, as text.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -74,11 +75,14 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// checkTables finds three tables with a row for each workload and a number in
+// checkTables finds three tables, or four, with a row for each workload and a number in
 // each cell.
 func checkTables(t *testing.T, s suite, text string) {
 	t.Helper()
 	columns := []int{len(s.contestants), len(s.comparisons), len(s.costs)}
+	if len(s.counts) > 0 {
+		columns = append(columns, len(s.counts))
+	}
 	seen := map[string]int{}
 	for line := range strings.Lines(text) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
@@ -101,8 +105,8 @@ func checkTables(t *testing.T, s suite, text string) {
 		}
 	}
 	for _, w := range s.workloads {
-		if n := seen[w.String()]; n != 3 {
-			t.Errorf("%v is in %d tables, want 3", w, n)
+		if n := seen[w.String()]; n != len(columns) {
+			t.Errorf("%v is in %d tables, want %d", w, n, len(columns))
 		}
 	}
 }
@@ -119,7 +123,7 @@ func TestSuites(t *testing.T) {
 				t.Errorf("%s: %q compares who does not take part", s.name, c.title)
 			}
 		}
-		for _, c := range s.costs {
+		for _, c := range slices.Concat(s.costs, s.counts) {
 			if !known[c.contestant] {
 				t.Errorf("%s: %q is the cost of who does not take part", s.name, c.title)
 			}
@@ -136,7 +140,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"", "path", len(pathSuite.workloads)},
 		{"-table target,nbd", "target nbd", len(targetSuite.workloads)},
-		{"-table all", "path target durable initiator nbd fuse sequential", len(pathSuite.workloads)},
+		{"-table all", "path target durable initiator nbd fuse sequential profile", len(pathSuite.workloads)},
 		{"-table=initiator -only=randread", "initiator", 2},
 		{"-table initiator -only nothing", "", 0},
 		{"-table none", "", 0},
@@ -186,5 +190,32 @@ func TestParseFio(t *testing.T) {
 	}
 	if n, err := parseFio(fmt.Appendf(nil, job, 0, 1000, 0), true); err == nil {
 		t.Errorf("nothing was written: %+v", n)
+	}
+}
+
+// TestSumOf: the counts of a process, from the kernel's words.
+func TestSumOf(t *testing.T) {
+	const text = "Name:\tsyscr:\nsyscr: 12\nsyscw: 30\nsyscall: 7\nsyscw: none\nwchar:\n"
+	if got := sumOf(text, "syscr:", "syscw:"); got != 42 {
+		t.Errorf("%v, want 42", got)
+	}
+}
+
+// TestUsage: what this process does is counted, and that of none is nothing.
+func TestUsage(t *testing.T) {
+	self := &process{cmd: &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}}
+	before, err := self.usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := self.usage() // which reads files
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := after.since(before, 2); u.calls <= 0 || u.calls != (after.calls-before.calls)/2 || u.switches < 0 {
+		t.Errorf("%+v for each of two requests, from %+v to %+v", u, before, after)
+	}
+	if u, err := (*process)(nil).usage(); u != (usage{}) || err != nil {
+		t.Errorf("nobody has used %+v (%v)", u, err)
 	}
 }

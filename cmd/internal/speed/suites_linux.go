@@ -11,6 +11,7 @@ type suite struct {
 	contestants []contestant
 	comparisons []comparison
 	costs       []cost
+	counts      []cost           // columns of what else is told of each request; none: no such table
 	spread      bool             // over all processors: more than two processes work for a request
 	megabytes   bool             // show bytes and not requests a second
 	build       func(*bed) error // starts what the contestants need
@@ -20,10 +21,10 @@ type suite struct {
 // A comparison is a column of ratios of two contestants.
 type comparison struct{ title, a, b string }
 
-// A cost is a column of processor times.
+// A cost is a column of processor times, or of counts.
 type cost struct {
 	title, contestant string
-	of                func(sample) float64 // nanoseconds
+	of                func(sample) float64 // nanoseconds, or how many
 }
 
 func ofTarget(s sample) float64 { return float64(s.target) }
@@ -45,7 +46,7 @@ const (
 // echoed is the contestant that is the limit.
 var echoed = contestant{"echo", runEcho}
 
-var suites = []suite{pathSuite, targetSuite, durableSuite, initiatorSuite, nbdSuite, fuseSuite, sequentialSuite}
+var suites = []suite{pathSuite, targetSuite, durableSuite, initiatorSuite, nbdSuite, fuseSuite, sequentialSuite, profileSuite}
 
 var pathSuite = suite{
 	name:  "path",

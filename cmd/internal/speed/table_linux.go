@@ -98,6 +98,14 @@ func (t *table) print(w io.Writer, how string) error {
 		return fmt.Sprintf("%.1f", median(t.each(workload, c.contestant, c.of))/1e3)
 	})
 	p.printf("\n\n")
+	if len(t.counts) > 0 {
+		p.printf("How often for each request, median.\n\n")
+		t.rows(p, titles(t.counts, func(c cost) string { return c.title }), func(workload, column int) string {
+			c := t.counts[column]
+			return fmt.Sprintf("%.2f", median(t.each(workload, c.contestant, c.of)))
+		})
+		p.printf("\n\n")
+	}
 	if t.peak != "" {
 		p.printf("Most resident memory of our target: %s\n\n", t.peak)
 	}
