@@ -131,6 +131,40 @@ func TestDivides(t *testing.T) {
 	}
 }
 
+// TestSmallWindows: a target that has room for one frame of each initiator, and does
+// not divide it, is kept busy, and nobody is left out for good. It is the worst case
+// of many that lose frames to each other: who loses waits longer each time, while
+// those who were served ask again at once.
+func TestSmallWindows(t *testing.T) {
+	const many = 64
+	cfg := Config{Time: 2500 * time.Millisecond, Mark: 500 * time.Millisecond}
+	cfg.Targets = []Target{{Advertised: many, Buffers: many, Service: 20 * time.Microsecond}}
+	for range many {
+		cfg.Initiators = append(cfg.Initiators, Initiator{Disks: []int{0}, Requests: 4, Claims: 4})
+	}
+	const equal = 390 // requests: an equal part of what the target can do
+	for seed := range uint64(3) {
+		all, least, windows := 0, 1<<30, 0
+		var sent, again uint64
+		var worst time.Duration
+		for _, d := range mustRun(t, seed, cfg).Disks {
+			all, least, windows = all+d.Requests, min(least, d.Requests), windows+d.Window
+			sent, again, worst = sent+d.Sent, again+d.Again, max(worst, d.Worst())
+		}
+		t.Logf("seed %d: %d requests, the least %d of an equal part of %d, %d %% of the frames sent again, windows for %d frames in room for %d, longest %v",
+			seed, all, least, equal, 100*again/sent, windows, many, worst)
+		if all < many*equal*95/100 {
+			t.Errorf("seed %d: %d requests of %d", seed, all, many*equal)
+		}
+		if least < equal/10 {
+			t.Errorf("seed %d: somebody gets %d requests of %d", seed, least, equal)
+		}
+		if 2*again > sent {
+			t.Errorf("seed %d: %d of %d frames were sent again", seed, again, sent)
+		}
+	}
+}
+
 // TestReplay: a seed is one run, bit for bit.
 func TestReplay(t *testing.T) {
 	cfg := one(Initiator{Requests: 16, Claims: 16, Writes: true}, Target{Advertised: 64, Buffers: 8, Service: slow})
