@@ -43,6 +43,9 @@
 // may be swapped out to the very disk it serves. The link is the caller's to
 // close, after the disk.
 //
+// Who serves requests that come over a descriptor can do that on the loop, see
+// [Companion]: it must keep to the same.
+//
 // # Paths
 //
 // With [Config.Others] a disk is reached over several ports, and over every port

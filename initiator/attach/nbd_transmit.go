@@ -22,7 +22,9 @@ const nbdMaxPayload = 1 << 25
 // sends replies, as many at once as are ready; and if the disk has a write
 // cache, a third flushes behind writes with the FUA flag. Requests live in a
 // fixed number of slots. The disk's callbacks only put slots into a queue that
-// has room for all of them.
+// has room for all of them. Where the disk's loop accompanies the connection, it
+// does the work of the first two itself, but for what has to be waited for; see
+// nbdCompany.
 type nbdTransmission struct {
 	disk       Disk
 	info       Info
