@@ -17,9 +17,11 @@ import (
 	"time"
 )
 
-// limit is how long a turn may last: half of what the runtime's monitor allows
-// (forcePreemptNS of runtime/proc.go), so that each of its looks finds another turn.
-const limit = 5 * time.Millisecond
+// limit is how long a turn may last: less than what the runtime's monitor allows
+// (forcePreemptNS of runtime/proc.go, 10 ms), so that no two of its looks that are
+// so far apart find the same turn. Not much less: yielding costs a goroutine that is
+// locked to its thread two switches.
+const limit = 9 * time.Millisecond
 
 // A Turn is that of one goroutine, which alone may use it. Its zero value is one
 // that is over.
