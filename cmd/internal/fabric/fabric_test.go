@@ -137,13 +137,13 @@ func TestDivides(t *testing.T) {
 // those who were served ask again at once.
 func TestSmallWindows(t *testing.T) {
 	const many = 64
-	cfg := Config{Time: 2500 * time.Millisecond, Mark: 500 * time.Millisecond}
+	cfg := Config{Time: 1500 * time.Millisecond, Mark: 500 * time.Millisecond}
 	cfg.Targets = []Target{{Advertised: many, Buffers: many, Service: 20 * time.Microsecond}}
 	for range many {
 		cfg.Initiators = append(cfg.Initiators, Initiator{Disks: []int{0}, Requests: 4, Claims: 4})
 	}
-	const equal = 390 // requests: an equal part of what the target can do
-	for seed := range uint64(3) {
+	const equal = 195 // requests: an equal part of what the target can do
+	for seed := range uint64(2) {
 		all, least, windows := 0, 1<<30, 0
 		var sent, again uint64
 		var worst time.Duration
