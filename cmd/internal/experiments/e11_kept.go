@@ -26,19 +26,25 @@ func runKept(context.Context, Options) (Result, error) {
 		Title:   "Under loss",
 		Columns: []string{"set aside for sending", "kept", "states", "dead", "dead with everything sent", "most steps to a completion"},
 	}
+	c := Chart{Title: t.Title, X: "dead states, % of those reached"}
 	for _, transmit := range []int{0, 1, 2, 4} {
 		for _, keep := range []bool{false, true} {
 			p := model.Policy{KeepSent: keep, Transmit: transmit, Store: model.Shared(1), DropForeign: true}
 			w := model.World{Pages: model.GoldenPages, Policy: p, Loss: true}
 			v := w.Search()
 			t.Rows = append(t.Rows, []string{fmt.Sprint(transmit), yes(keep), fmt.Sprint(v.States), fmt.Sprint(v.Dead), fmt.Sprint(deadWithAllSent(w)), fmt.Sprint(v.Farthest)})
+			how := "built anew"
+			if keep {
+				how = "kept"
+			}
+			c.Bars = append(c.Bars, Bar{fmt.Sprintf("%d to send, %s", transmit, how), 100 * float64(v.Dead) / float64(v.States), v.Dead == 0})
 			if transmit == 0 {
 				continue
 			}
 			r.check((v.Dead == 0) == keep, "%d set aside, kept %v: %d dead states", transmit, keep, v.Dead)
 		}
 	}
-	r.Tables = []Table{t}
+	r.Tables, r.Charts = []Table{t}, []Chart{c}
 	r.judge()
 	r.Finding = []string{
 		"With memory set aside for sending that is used for a moment only, a lost request can be built again, because its page is still there: keeping the frame makes no difference to deadlock. " +

@@ -62,6 +62,7 @@ var guestInitiators = []struct {
 func runGuests(ctx context.Context, o Options, try func(context.Context, guest.Recipe) (*guest.Trial, error)) (Result, error) {
 	var r Result
 	t := Table{Title: "One run each", Columns: []string{"initiator", "outcome", "after", "got to", "pages in", "pages out", "flooded", "worst stall"}}
+	c := Chart{Title: "What went over the network until it ended", X: "pages, in and out"}
 	for _, g := range guestInitiators {
 		trial, err := try(ctx, guest.Recipe{Initiator: g.name, Flood: guestFlood, UnreadBytes: guest.DefaultUnread, Seed: o.First + 1})
 		if err != nil {
@@ -71,6 +72,7 @@ func runGuests(ctx context.Context, o Options, try func(context.Context, guest.R
 			g.title, string(trial.Outcome), trial.Took.Round(100 * time.Millisecond).String(), trial.Phase, fmt.Sprint(trial.PagesIn), fmt.Sprint(trial.PagesOut),
 			fmt.Sprint(trial.Flooded), trial.WorstStall.Round(time.Millisecond).String(),
 		})
+		c.Bars = append(c.Bars, Bar{g.title, float64(trial.PagesIn + trial.PagesOut), trial.Outcome == guest.Survived})
 		if survived := trial.Outcome == guest.Survived; survived != g.survives {
 			r.Differs = append(r.Differs, fmt.Sprintf("%s: %s", g.title, trial.Outcome))
 		}
@@ -82,7 +84,7 @@ func runGuests(ctx context.Context, o Options, try func(context.Context, guest.R
 			r.Stories = append(r.Stories, story)
 		}
 	}
-	r.Tables = []Table{t}
+	r.Tables, r.Charts = []Table{t}, []Chart{c}
 	r.Verdict = judge(r.Differs, len(guestInitiators))
 	r.Finding = []string{
 		"This is the one experiment in which Linux itself is short of memory. Its outcome is what counts; emulated, its times are those of no machine.",

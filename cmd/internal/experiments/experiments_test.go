@@ -61,7 +61,7 @@ func TestExperiments(t *testing.T) {
 // told checks that everything is there that somebody wants to read.
 func told(t *testing.T, e Experiment, r Result) {
 	t.Helper()
-	if e.Title == "" || e.Question == "" || e.Setup == "" || e.Hypothesis == "" || e.Criterion == "" || len(r.Finding) == 0 || len(r.Tables) == 0 {
+	if e.Title == "" || e.Question == "" || e.Setup == "" || e.Hypothesis == "" || e.Criterion == "" || len(r.Finding) == 0 || len(r.Tables) == 0 || len(r.Charts) == 0 {
 		t.Errorf("%s is not told completely", e.Name)
 	}
 	for _, table := range r.Tables {

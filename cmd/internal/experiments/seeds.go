@@ -34,6 +34,7 @@ type tally struct {
 func runSeeds(ctx context.Context, o Options) (Result, error) {
 	var r inquiry
 	t := Table{Title: "Seeds, by tier", Columns: append([]string{"tier", "seeds"}, tallied...)}
+	c := Chart{Title: "Seeds that died", X: "% of seeds"}
 	for _, below := range []machine.Below{machine.OwnQueue, machine.Guarded, machine.Unguarded} {
 		n := o.Seeds
 		if below == machine.Unguarded {
@@ -53,8 +54,9 @@ func runSeeds(ctx context.Context, o Options) (Result, error) {
 			name += ", the canary"
 		}
 		t.Rows = append(t.Rows, append([]string{name, fmt.Sprint(n)}, y.cells()...))
+		c.Bars = append(c.Bars, y.bar(name, n))
 	}
-	r.Tables = []Table{t}
+	r.Tables, r.Charts = []Table{t}, []Chart{c}
 	r.judge()
 	r.Finding = []string{
 		"Time is virtual and the kernel is a few counters: this shows that engine and reserve together finish what they began, and says nothing about how fast. The canary differs from T2 in one line, the guard's.",
@@ -70,6 +72,11 @@ func (y tally) cells() []string {
 		fmt.Sprint(y.dead), fmt.Sprint(y.wrong), fmt.Sprint(y.writes), fmt.Sprint(y.reads),
 		fmt.Sprint(y.again), fmt.Sprint(y.freed), fmt.Sprint(y.reserved), fmt.Sprint(y.crunches), y.worst.Round(time.Millisecond).String(),
 	}
+}
+
+// bar is how many of n seeds died.
+func (y tally) bar(name string, n int) Bar {
+	return Bar{name, 100 * float64(y.dead) / float64(max(n, 1)), y.dead == 0}
 }
 
 // runMachines runs n seeds from the first on.

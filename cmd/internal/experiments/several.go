@@ -44,6 +44,7 @@ func mixtures() []mixture {
 func runSeveral(ctx context.Context, o Options) (Result, error) {
 	var r inquiry
 	t := Table{Title: "Seeds, by tier and reserve", Columns: append([]string{"tier", "reserve", "seeds"}, tallied...)}
+	c := Chart{Title: "Seeds that died", X: "% of seeds"}
 	for _, x := range mixtures() {
 		n := o.Seeds
 		if x.canary {
@@ -60,8 +61,9 @@ func runSeveral(ctx context.Context, o Options) (Result, error) {
 			r.check(y.wrong == 0 && y.dead == 0, "%v, %s: %d of %d seeds dead, %d wrong; the first is %s", x.below, x.name, y.dead, n, y.wrong, y.first)
 		}
 		t.Rows = append(t.Rows, append([]string{x.below.String(), x.name, fmt.Sprint(n)}, y.cells()...))
+		c.Bars = append(c.Bars, y.bar(x.below.String()+", "+x.name, n))
 	}
-	r.Tables = []Table{t}
+	r.Tables, r.Charts = []Table{t}, []Chart{c}
 	r.judge()
 	r.Finding = []string{
 		"What a dead disk holds it holds for ever: its pages, its requests, and their claims. The others live of what it cannot have.",
