@@ -10,16 +10,9 @@ import (
 )
 
 // openRing opens a port of a host.
-func openRing(t *testing.T, h *veth.Host) (l *ring.Link) {
+func openRing(t *testing.T, h *veth.Host) *ring.Link {
 	t.Helper()
-	err := h.Do(func() (err error) {
-		l, err = ring.Open(ring.Config{Interface: h.Interface})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return vethtest.Open(t, h, func() (*ring.Link, error) { return ring.Open(ring.Config{Interface: h.Interface}) })
 }
 
 // TestOverARealInterface: a disk over AF_PACKET rings on a veth pair, and what

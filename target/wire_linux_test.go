@@ -51,16 +51,9 @@ func onWire(t *testing.T, pair *veth.Pair, cfg target.Config, disks ...target.Di
 	return s
 }
 
-func openRing(t *testing.T, h *veth.Host) (l link.Link) {
+func openRing(t *testing.T, h *veth.Host) link.Link {
 	t.Helper()
-	err := h.Do(func() (err error) {
-		l, err = ring.Open(ring.Config{Interface: h.Interface})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return vethtest.Open(t, h, func() (*ring.Link, error) { return ring.Open(ring.Config{Interface: h.Interface}) })
 }
 
 // A caller asks over any link and asks again when there is no answer.

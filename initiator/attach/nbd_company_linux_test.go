@@ -20,15 +20,8 @@ import (
 func openOnVeth(t testing.TB, depth int) *initiator.Disk {
 	t.Helper()
 	pair := vethtest.New(t, veth.Config{MTU: 9000})
-	open := func(h *veth.Host) (l *ring.Link) {
-		err := h.Do(func() (err error) {
-			l, err = ring.Open(ring.Config{Interface: h.Interface})
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
+	open := func(h *veth.Host) *ring.Link {
+		return vethtest.Open(t, h, func() (*ring.Link, error) { return ring.Open(ring.Config{Interface: h.Interface}) })
 	}
 	addr := frame.Addr{Shelf: 1, Slot: 1}
 	initiatortest.Start(t, open(pair.B), initiatortest.Config{Addr: addr, Sectors: 16384})

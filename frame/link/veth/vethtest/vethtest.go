@@ -4,6 +4,7 @@ package vethtest
 
 import (
 	"errors"
+	"io"
 	"os"
 	"testing"
 
@@ -23,6 +24,20 @@ func New(t testing.TB, cfg veth.Config) *veth.Pair {
 		}
 	})
 	return p
+}
+
+// Open is what open opens on a host, as a link of its interface. Closing it is the
+// test's.
+func Open[T io.Closer](t testing.TB, h *veth.Host, open func() (T, error)) (opened T) {
+	t.Helper()
+	err := h.Do(func() (err error) {
+		opened, err = open()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opened
 }
 
 // NewBridge is [veth.NewBridge] for a test.
