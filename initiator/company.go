@@ -19,8 +19,10 @@ type Companion interface {
 	// looks for itself. The loop forgets a companion whose Turn returns false.
 	Turn(heard bool) (stays bool)
 
-	// End is the last call, when the loop ends: everything under way has been
-	// called back, and what is submitted from now on is called back by Submit.
+	// End is the last call, when the loop has ended: everything under way has been
+	// called back, and what is submitted from now on is called back by Submit. It
+	// is called on the loop's thread, which ends when all companions have returned;
+	// nobody else waits for them.
 	End()
 }
 

@@ -13,6 +13,7 @@ import (
 // calls back for what has ended, takes in what was submitted, by the callbacks
 // too, and sends everything in one batch.
 func (d *Disk) run() {
+	defer d.farewell() // last: a companion may stay on the thread for as long as it likes
 	defer close(d.loopEnded)
 	defer d.stopPumps()
 	first := d.ports[0]
@@ -194,7 +195,6 @@ func (d *Disk) shutDown(now time.Duration) {
 		d.engine.FailAll(now, engine.Closed)
 		d.callBack()
 		if d.inbox.end() {
-			d.farewell()
 			d.takeSnapshot()
 			return
 		}

@@ -4,17 +4,7 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
-
-	"aoe/initiator"
 )
-
-// An accompanied disk has a loop that companions can join, as an
-// *initiator.Disk with a link that can wait for other descriptors.
-type accompanied interface {
-	Accompanies() bool
-	Accompany(fd int, c initiator.Companion) error
-	Nudge()
-}
 
 // An nbdCompanion is the nbdCompany of one connection. What it owns, and who has
 // reading and writing, is the loop's; the other side gives back by a flag and a

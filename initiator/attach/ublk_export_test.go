@@ -13,7 +13,9 @@ type UblkDriver struct {
 	woken   bool
 	waiting bool
 	stopped bool
-	Waits   int // calls of wait
+	told    int    // what news is
+	tell    func() // says so
+	Waits   int    // calls of wait
 }
 
 type ublkTag struct {
@@ -30,6 +32,7 @@ type ublkTag struct {
 // NewUblkDriver makes a driver with that many tags.
 func NewUblkDriver(depth int) *UblkDriver {
 	k := &UblkDriver{tags: make([]ublkTag, depth)}
+	k.told, k.tell = newNews()
 	k.changed = sync.NewCond(&k.mu)
 	return k
 }
@@ -55,10 +58,9 @@ func ServeUblk(k *UblkDriver, disk Disk, onThread func()) UblkQueue {
 		panic(err)
 	}
 	q := newUblkQueue(disk, info, k, len(k.tags), onThread)
-	go func() {
-		q.lockThread()
-		q.run()
-	}()
+	if err := q.open(); err != nil {
+		panic(err)
+	}
 	return UblkQueue{q}
 }
 
@@ -89,6 +91,7 @@ func (k *UblkDriver) Do(op uint8, flags uint32, start uint64, sectors uint32, da
 	t.inFlight, t.asked, t.served, t.done = true, false, true, false
 	t.desc, t.data = ublkDesc{op: op, flags: flags, sectors: sectors, start: start}, data
 	k.queued = append(k.queued, ublkEvent{tag: tag})
+	k.tell()
 	k.changed.Broadcast()
 	for !t.done {
 		k.changed.Wait()
@@ -109,6 +112,7 @@ func (k *UblkDriver) Stop() {
 			k.queued = append(k.queued, ublkEvent{tag: i, result: ublkAborted})
 		}
 	}
+	k.tell()
 	k.changed.Broadcast()
 }
 
@@ -117,7 +121,23 @@ func (k *UblkDriver) Break() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.queued = append(k.queued, ublkEvent{result: -22})
+	k.tell()
 	k.changed.Broadcast()
+}
+
+func (k *UblkDriver) open() error { return nil }
+
+func (k *UblkDriver) news() int { return k.told }
+
+func (k *UblkDriver) staged() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range k.tags {
+		if len(k.tags[i].staged) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *UblkDriver) stage(tag int, f func()) {
@@ -150,6 +170,7 @@ func (k *UblkDriver) commit(tag int, result int32) {
 func (k *UblkDriver) free(tag int) {
 	if k.stopped {
 		k.queued = append(k.queued, ublkEvent{tag: tag, result: ublkAborted})
+		k.tell()
 		return
 	}
 	k.tags[tag].asked = true

@@ -132,17 +132,7 @@ func (d *ublkDevice) serve(ctx context.Context, cfg UBLKConfig, depth int, begin
 		return errors.Join(err, ctx.Err())
 	}
 	d.queue = newUblkQueue(d.disk, d.info, d.char, depth, cfg.OnThread)
-	ring := make(chan error, 1)
-	go func() { // ends when the driver has taken all tags back
-		d.queue.lockThread()
-		if err := d.char.makeRing(); err != nil {
-			ring <- err
-			return
-		}
-		ring <- nil
-		d.queue.run()
-	}()
-	if err := <-ring; err != nil {
+	if err := d.queue.open(); err != nil {
 		d.char.close()
 		d.char, d.queue = nil, nil
 		return err

@@ -23,6 +23,7 @@ type ublkChar struct {
 	// woken is an eventfd that a read of the ring always waits for. It blocks:
 	// io_uring would not wait for one that does not.
 	woken    int
+	told     int // the eventfd that news is
 	wakeRead [8]byte
 	one      [8]byte
 	reading  bool
@@ -34,7 +35,7 @@ const ublkWoken = 1 << 32
 // openUblkChar opens the device. The one that a dying process had open is
 // closed by the kernel a moment after its end.
 func openUblkChar(id uint32, depth int) (*ublkChar, error) {
-	c := &ublkChar{depth: depth, woken: -1, iov: make([]unix.Iovec, 0, maxIovec)}
+	c := &ublkChar{depth: depth, woken: -1, told: -1, iov: make([]unix.Iovec, 0, maxIovec)}
 	path := fmt.Sprintf("/dev/ublkc%d", id)
 	var err error
 	if c.fd, err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
@@ -49,15 +50,27 @@ func openUblkChar(id uint32, depth int) (*ublkChar, error) {
 		c.close()
 		return nil, fmt.Errorf("attach: eventfd: %w", err)
 	}
+	if c.told, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		c.close()
+		return nil, fmt.Errorf("attach: eventfd: %w", err)
+	}
 	binary.NativeEndian.PutUint64(c.one[:], 1)
 	return c, nil
 }
 
-// makeRing is called by the thread that will use it.
-func (c *ublkChar) makeRing() (err error) {
-	c.ring, err = newUring(c.depth+1, true)
-	return err
+// open implements ublkPort.
+func (c *ublkChar) open() (err error) {
+	if c.ring, err = newUring(c.depth+1, true); err != nil {
+		return err
+	}
+	return c.ring.tell(c.told)
 }
+
+// news implements ublkPort.
+func (c *ublkChar) news() int { return c.told }
+
+// staged implements ublkPort.
+func (c *ublkChar) staged() bool { return c.ring.staged() }
 
 func (c *ublkChar) close() {
 	if c.ring != nil {
@@ -66,8 +79,10 @@ func (c *ublkChar) close() {
 	if c.descs != nil {
 		unix.Munmap(c.descs)
 	}
-	if c.woken >= 0 {
-		unix.Close(c.woken)
+	for _, fd := range []int{c.woken, c.told} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 	unix.Close(c.fd)
 }

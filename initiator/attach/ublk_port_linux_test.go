@@ -22,7 +22,11 @@ func charForTest(t *testing.T) *ublkChar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &ublkChar{fd: fd, depth: 4, woken: woken, iov: make([]unix.Iovec, 0, maxIovec)}
+	told, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &ublkChar{fd: fd, depth: 4, woken: woken, told: told, iov: make([]unix.Iovec, 0, maxIovec)}
 	c.one[0], c.one[7] = 1, 1 // either end counts
 	t.Cleanup(c.close)
 	return c
@@ -78,7 +82,7 @@ func TestUblkPortIsWoken(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	c := charForTest(t)
-	if err := c.makeRing(); errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+	if err := c.open(); errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
 		t.Skipf("%v: allow io_uring (sysctl kernel.io_uring_disabled=0, seccomp)", err)
 	} else if err != nil {
 		t.Fatal(err)

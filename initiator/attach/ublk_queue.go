@@ -13,6 +13,11 @@ import (
 // A ublkPort is the kernel's side of a queue. All methods but wake are the
 // queue's thread's.
 type ublkPort interface {
+	// open is the first call, on the thread that makes all others.
+	open() error
+	// news is a descriptor that says so, to an edge-triggered epoll(7), when wait
+	// would find something; or that is closed, and says nothing. Anybody calls it.
+	news() int
 	// fetch asks for the first request of a tag, commit tells the outcome of
 	// one, bytes or a negative error number, and asks for the tag's next.
 	// Neither does anything before wait.
@@ -23,6 +28,8 @@ type ublkPort interface {
 	wait(events []ublkEvent, block bool) ([]ublkEvent, error)
 	// desc is the request of a tag, between its event and its commit.
 	desc(tag int) ublkDesc
+	// staged reports whether there is something that wait has to do.
+	staged() bool
 	// take copies a write's data to segs, beginning at offset within the
 	// request; give copies a read's data from there.
 	take(tag int, offset int64, segs [][]byte) error
@@ -39,8 +46,9 @@ type ublkEvent struct {
 }
 
 // A ublkQueue serves the requests of a block device's queue. Its thread alone
-// talks to the kernel, because the kernel accepts no other, and waits only for
-// that. The disk's callbacks put slots into a list and wake it.
+// talks to the kernel, because the kernel accepts no other: that of the disk's
+// loop, if it takes companions (ublkCompany), and else one that does nothing else,
+// which the disk's callbacks wake when they have put slots into a list.
 //
 // A request that cannot be admitted at once waits in its slot, of which there
 // is one for each tag: a thread of its own waits for the admission of those,
@@ -52,14 +60,18 @@ type ublkQueue struct {
 	onThread func()
 	slots    []ublkSlot
 	events   []ublkEvent
+	live     int          // tags that the kernel has not taken back
+	inHand   int          // those with a request
+	company  *ublkCompany // nil: a thread of its own
 	stats    ublkCounters
 
 	// starved are slots that wait for admission; waiting is how many. While
 	// there are any, others line up behind them.
-	starved chan *ublkSlot
-	waiting atomic.Int32
-	ctx     context.Context // ends when the device is given up
-	cancel  context.CancelFunc
+	starved    chan *ublkSlot
+	admissions sync.WaitGroup
+	waiting    atomic.Int32
+	ctx        context.Context // ends when the device is given up
+	cancel     context.CancelFunc
 
 	// asleep and filled are as in the initiator's inbox: each side sets its own
 	// and then looks at the other's, so that the thread is woken, and only if
@@ -131,14 +143,46 @@ func newUblkQueue(disk Disk, info Info, port ublkPort, depth int, onThread func(
 // run serves until the kernel has taken back every tag, on a thread that was
 // locked (lockThread) before.
 func (q *ublkQueue) run() {
-	var admissions sync.WaitGroup
-	admissions.Go(q.admitStarved)
-	q.err = q.serve()
+	q.begin()
+	q.finish(q.serve())
+}
+
+// begin asks for the first request of every tag.
+func (q *ublkQueue) begin() {
+	q.admissions.Go(q.admitStarved)
+	for i := range q.slots {
+		q.port.fetch(i)
+	}
+	q.live = len(q.slots)
+}
+
+// finish is called when the kernel has no tag any more, or has ended it all with
+// an error.
+func (q *ublkQueue) finish(err error) {
+	q.err = err
 	q.cancel()
 	close(q.starved)
-	admissions.Wait()
+	q.admissions.Wait()
 	q.end()
 	close(q.done)
+}
+
+// open has the queue served: by the disk's loop, or by a thread of its own.
+func (q *ublkQueue) open() error {
+	taken, err := q.accompany()
+	if taken || err != nil {
+		return err
+	}
+	opened := make(chan error, 1)
+	go func() { // ends when the driver has taken all tags back
+		q.lockThread()
+		err := q.port.open()
+		opened <- err
+		if err == nil {
+			q.run()
+		}
+	}()
+	return <-opened
 }
 
 // lockThread gives the calling goroutine a thread for its life. The thread ends
@@ -150,33 +194,44 @@ func (q *ublkQueue) lockThread() {
 	}
 }
 
+// serve is what a thread does that does nothing else.
 func (q *ublkQueue) serve() error {
-	for i := range q.slots {
-		q.port.fetch(i)
-	}
-	live := len(q.slots)
-	for live > 0 {
-		var err error
-		if q.events, err = q.port.wait(q.events[:0], q.goToSleep()); err != nil {
+	for q.live > 0 {
+		if err := q.look(q.goToSleep()); err != nil {
 			return err
 		}
-		q.asleep.Store(false)
-		for _, e := range q.events {
-			if e.result < 0 {
-				live--
-				if e.result != ublkAborted {
-					return fmt.Errorf("attach: ublk refused the request of tag %d: error %d", e.tag, -e.result)
-				}
-				continue
-			}
-			q.begin(&q.slots[e.tag])
-		}
-		q.takeIn()
-		if q.ctx.Err() != nil && !q.dropped {
-			q.drop()
-		}
+		q.goOn()
 	}
 	return nil
+}
+
+// look starts the requests that the kernel has. If block is set it waits for some,
+// or to be woken.
+func (q *ublkQueue) look(block bool) (err error) {
+	if q.events, err = q.port.wait(q.events[:0], block); err != nil {
+		return err
+	}
+	q.asleep.Store(false)
+	for _, e := range q.events {
+		if e.result < 0 {
+			q.live--
+			if e.result != ublkAborted {
+				return fmt.Errorf("attach: ublk refused the request of tag %d: error %d", e.tag, -e.result)
+			}
+			continue
+		}
+		q.inHand++
+		q.start(&q.slots[e.tag])
+	}
+	return nil
+}
+
+// goOn sees to what others have done.
+func (q *ublkQueue) goOn() {
+	q.takeIn()
+	if q.ctx.Err() != nil && !q.dropped {
+		q.drop()
+	}
 }
 
 // goToSleep reports whether the thread may wait for the kernel.
@@ -189,9 +244,17 @@ func (q *ublkQueue) goToSleep() bool {
 	return true
 }
 
-// hand gives s to the thread; after the thread's end, what it holds goes back
-// to the disk.
+// hand gives s to the thread, and wakes it. A disk's loop that is the thread is awake.
 func (q *ublkQueue) hand(s *ublkSlot) {
+	q.put(s)
+	if q.company == nil {
+		q.wakeUp()
+	}
+}
+
+// put gives s to the thread; after the thread's end, what it holds goes back
+// to the disk.
+func (q *ublkQueue) put(s *ublkSlot) {
 	q.mu.Lock()
 	if q.ended {
 		q.mu.Unlock()
@@ -207,10 +270,12 @@ func (q *ublkQueue) hand(s *ublkSlot) {
 	q.last = s
 	q.mu.Unlock()
 	q.filled.Store(true)
-	q.wakeUp()
 }
 
 func (q *ublkQueue) wakeUp() {
+	if q.company != nil {
+		q.company.disk.Nudge()
+	}
 	q.wakers.Add(1)
 	defer q.wakers.Add(-1)
 	if q.asleep.Load() && q.asleep.CompareAndSwap(true, false) {
@@ -281,7 +346,8 @@ func (q *ublkQueue) admitStarved() {
 	for s := range q.starved {
 		s.request, s.err = q.disk.Admit(q.ctx, s.op())
 		q.waiting.Add(-1)
-		q.hand(s)
+		q.put(s)
+		q.wakeUp()
 	}
 }
 

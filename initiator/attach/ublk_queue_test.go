@@ -171,7 +171,12 @@ func TestUblkNobodyWaitsInTheThread(t *testing.T) {
 // TestUblkStress: requests of many kinds and lengths from many sides, on a disk
 // that is short of memory and completes out of order.
 func TestUblkStress(t *testing.T) {
-	k, q, _ := ublkBed(t, 16, attachtest.Config{Size: 4 << 20, Requests: 5, Shuffle: true, Poison: true,
+	t.Run("on the disk's loop", func(t *testing.T) { ublkStress(t, false) })
+	t.Run("on a thread of its own", func(t *testing.T) { ublkStress(t, true) })
+}
+
+func ublkStress(t *testing.T, alone bool) {
+	k, q, _ := ublkBed(t, 16, attachtest.Config{Size: 4 << 20, Requests: 5, Shuffle: true, Poison: true, Alone: alone,
 		Info: attach.Info{Trim: true, TrimZeroes: true, WriteCache: true, MaxRequest: 32 << 10}})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -267,18 +272,57 @@ func TestUblkEndsWithTheDriver(t *testing.T) {
 
 // TestUblkThreads: the hook sees each thread once, before it serves.
 func TestUblkThreads(t *testing.T) {
-	m := attachtest.New(attachtest.Config{Size: 1 << 20})
-	defer m.Close()
-	k := attach.NewUblkDriver(2)
-	var calls atomic.Int32
-	q := attach.ServeUblk(k, m, func() { calls.Add(1) })
-	if n := k.Do(attach.UblkOpRead, 0, 0, 8, make([]byte, 4096)); n != 4096 {
-		t.Errorf("read: %d", n)
+	for _, alone := range []bool{false, true} {
+		m := attachtest.New(attachtest.Config{Size: 1 << 20, Alone: alone})
+		defer m.Close()
+		k := attach.NewUblkDriver(2)
+		var calls atomic.Int32
+		q := attach.ServeUblk(k, m, func() { calls.Add(1) })
+		if n := k.Do(attach.UblkOpRead, 0, 0, 8, make([]byte, 4096)); n != 4096 {
+			t.Errorf("read: %d", n)
+		}
+		k.Stop()
+		<-q.Done()
+		want := int32(1) // the admission's; the other is the disk's own
+		if alone || !m.Accompanies() {
+			want = 2
+		}
+		if n := calls.Load(); n != want {
+			t.Errorf("alone %v: %d threads, want %d", alone, n, want)
+		}
 	}
+}
+
+// TestUblkOutlivesTheDisksLoop: when the disk is closed, its thread goes on for
+// the device and fails what comes, until the driver takes its tags back.
+func TestUblkOutlivesTheDisksLoop(t *testing.T) {
+	m := attachtest.New(attachtest.Config{Size: 1 << 20})
+	k := attach.NewUblkDriver(4)
+	q := attach.ServeUblk(k, m, nil)
+	b := make([]byte, 4096)
+	if n := k.Do(attach.UblkOpWrite, 0, 0, 8, b); n != 4096 {
+		t.Fatalf("write: %d", n)
+	}
+	closed := make(chan struct{})
+	go func() { m.Close(); close(closed) }()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for n := int32(0); n != eio; n = k.Do(attach.UblkOpRead, 0, 0, 8, make([]byte, 4096)) {
+			}
+			for range 20 {
+				if n := k.Do(attach.UblkOpRead, 0, 0, 8, make([]byte, 4096)); n != eio {
+					t.Errorf("read of a closed disk: %d", n)
+				}
+			}
+		})
+	}
+	wg.Wait()
 	k.Stop()
 	<-q.Done()
-	if n := calls.Load(); n != 2 {
-		t.Errorf("%d threads, want 2: the queue's and the admission's", n)
+	<-closed
+	if err := q.Err(); err != nil {
+		t.Error(err)
 	}
 }
 

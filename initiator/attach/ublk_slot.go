@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// begin starts the request that the kernel has for s's tag.
-func (q *ublkQueue) begin(s *ublkSlot) {
+// start starts the request that the kernel has for s's tag.
+func (q *ublkQueue) start(s *ublkSlot) {
 	if q.dropped {
 		q.fail(s, errGivenUp)
 		return
@@ -183,6 +183,7 @@ func (q *ublkQueue) commit(s *ublkSlot, result int32) {
 	if s.phase != ublkOrphan {
 		s.phase = ublkIdle
 	}
+	q.inHand--
 	q.port.commit(s.tag, result)
 }
 

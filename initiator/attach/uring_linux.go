@@ -21,6 +21,7 @@ const (
 	uringSetupDeferTaskrun = 1 << 13
 
 	uringEnterGetEvents   = 1 << 0
+	uringRegisterEventFD  = 4
 	uringFeatSingleMmap   = 1 << 0
 	uringOffCompletions   = 0x8000000
 	uringOffSubmissions   = 0x10000000
@@ -190,6 +191,20 @@ func (r *uring) enter(wait int) error {
 		return nil
 	}
 	return fmt.Errorf("attach: io_uring_enter: %w", errno)
+}
+
+// staged reports whether there are submissions for enter.
+func (r *uring) staged() bool { return r.tail != atomic.LoadUint32(r.sqHead) }
+
+// tell has an eventfd written for each completion (io_uring_register(2),
+// IORING_REGISTER_EVENTFD).
+func (r *uring) tell(eventfd int) error {
+	fd := int32(eventfd)
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), uringRegisterEventFD, uintptr(unsafe.Pointer(&fd)), 1, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("attach: io_uring_register: %w", errno)
+	}
+	return nil
 }
 
 // completion takes the next completion, if there is one.
