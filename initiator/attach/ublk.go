@@ -27,8 +27,8 @@ type UBLKConfig struct {
 	// UBLK fail with ErrLeft.
 	TakeOver bool
 	// OnThread, if not nil, is called on each thread that does I/O for the
-	// device, before it does any. There are two, and they live as long as the
-	// device.
+	// device, before it does any, and lives as long as the device: one, and a
+	// second unless the disk's loop, which the disk's own hook is for, serves it.
 	OnThread func()
 }
 

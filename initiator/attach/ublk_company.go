@@ -33,7 +33,7 @@ func (q *ublkQueue) accompany() (taken bool, err error) {
 	return true, <-q.company.opened
 }
 
-// lookEvery is how many turns pass until the kernel is asked for requests although
+// ublkLookEvery is how many turns pass until the kernel is asked for requests although
 // nothing tells of any: a link that always finds frames does not look who else
 // has something to say.
 const ublkLookEvery = 4
