@@ -68,14 +68,14 @@ func (c *ublkCompany) Turn(heard bool) bool {
 	return true
 }
 
-// errNoLoop: the disk was closed before its loop could begin.
-var errNoLoop = errors.New("attach: the disk was closed")
+// errDiskClosed: the disk was closed before its loop could begin.
+var errDiskClosed = errors.New("attach: the disk was closed")
 
 // End implements initiator.Companion: what was the loop's thread goes on until
 // the device is taken away. Whoever uses that is told that the disk is gone.
 func (c *ublkCompany) End() {
 	if !c.begun {
-		c.opened <- errNoLoop
+		c.opened <- errDiskClosed
 		return
 	}
 	c.q.goOn()
