@@ -76,6 +76,7 @@ func (p *port) put(f []byte) int {
 		frame.PutTag(p.frames[0], 7+uint32(p.counts.Frames))
 	}
 	p.frame(&p.frames[0])
+	p.endStreak()
 	n := len(p.replies)
 	p.flush()
 	return n

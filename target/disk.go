@@ -16,8 +16,9 @@ import (
 type disk struct {
 	addr     frame.Addr
 	store    store.Store
-	prompt   store.Prompt // nil if the store always waits
-	info     store.Info   // as of AddDisk
+	prompt   store.Prompt   // nil if the store always waits
+	gather   store.Gatherer // nil if it does one thing at a time
+	info     store.Info     // as of AddDisk
 	mode     Mode
 	readOnly bool
 	serial   string
@@ -103,6 +104,7 @@ func newDisk(cfg Config, c Disk) (*disk, error) {
 	d.readOnly = c.ReadOnly || d.info.ReadOnly
 	d.verifier = verifierOf(d.info, d.instance)
 	d.prompt, _ = c.Store.(store.Prompt)
+	d.gather, _ = c.Store.(store.Gatherer)
 	if d.serial == "" {
 		d.serial = serialOf(d.info.Identity, d.addr)
 	}

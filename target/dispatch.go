@@ -19,8 +19,8 @@ const (
 )
 
 // request puts the request in *slot to d. It returns the answer, which is in
-// the same buffer, or nil: because there is none, or it comes later, from a
-// worker, to which the buffer was given in exchange for another.
+// the same buffer, or nil: because there is none, or it comes later: with the rest of
+// a streak, or from a worker, to which the buffer was given in exchange for another.
 func (p *port) request(d *disk, slot *[]byte, h frame.Header) []byte {
 	if h.Version != frame.Version {
 		if d.settingsNow().masks(h.Src) {
@@ -82,10 +82,15 @@ const (
 // disk; then, in one turn with the lock, whether it may be done, and when.
 func (p *port) ata(d *disk, slot *[]byte, h frame.Header) []byte {
 	b := *slot
-	r := &p.inline
-	r.claim = claim{port: p, mac: p.state.MAC, src: h.Src, tag: h.Tag, n: len(b)}
-	code := r.examine(b, h, p.sectors)
-	r.digest = d.recent.digest(&r.claim, b)
+	c := claim{port: p, mac: p.state.MAC, src: h.Src, tag: h.Tag, n: len(b)}
+	code := c.examine(b, h, p.sectors)
+	c.digest = d.recent.digest(&c, b)
+	joins := code == 0 && d.mayJoin(&c, h.Addr)
+	if !joins || !p.streak.goesOn(d, &c) {
+		p.endStreak()
+	}
+	r := p.streak.next()
+	r.claim = c
 
 	d.mu.Lock()
 	what, code, out := d.ruleLocked(r, slot, code)
@@ -106,6 +111,10 @@ func (p *port) ata(d *disk, slot *[]byte, h frame.Header) []byte {
 		}
 		return d.answerATA(&r.claim, full(b), out)
 	case run:
+		if joins {
+			p.streak.join(d, slot)
+			return nil
+		}
 		return p.run(d, r, slot)
 	}
 	return nil

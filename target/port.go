@@ -37,7 +37,8 @@ type port struct {
 	spare   [][]byte // copies of a request to a wildcard
 	copies  int      // of spare that are in replies
 	replies [][]byte
-	inline  request // the one being carried out here
+	streak  streak  // being carried out here
+	inline  request // an edit on its way
 
 	wildcard  bucket
 	announce  bool // everything is to be announced
@@ -92,7 +93,7 @@ func (p *port) receive(stop <-chan struct{}) error {
 		}
 		for i := range n {
 			p.frame(&p.frames[i])
-			if len(p.replies) >= replyBatch {
+			if len(p.replies)+p.streak.n >= replyBatch {
 				p.flush()
 			}
 		}
@@ -113,8 +114,10 @@ func (p *port) patience() time.Duration {
 	return max(announcePause-time.Since(p.announced), 0)
 }
 
-// flush sends the answers. Their buffers are free afterwards.
+// flush carries out what is left of a streak and sends the answers. Their buffers are
+// free afterwards.
 func (p *port) flush() {
+	p.endStreak()
 	if len(p.replies) == 0 {
 		return
 	}

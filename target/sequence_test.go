@@ -54,7 +54,7 @@ func runSequence(t *testing.T, s *source) (requests, calls int) {
 	gated := storetest.NewFault(q.store, storetest.FaultConfig{Prompt: 1, Hook: q.hold})
 	mode := pick(s, target.ModeSync, target.ModeFlush)
 	q.rig = begin(t, target.Config{
-		BufferCount: 16, Workers: 2, Batch: 2, MaxMTU: 2200, RecentWrites: 256, WildcardReplies: -1, Watch: -1, WireEdits: target.EditsAny,
+		BufferCount: 16, Workers: 2, Batch: 4, MaxMTU: 2200, RecentWrites: 256, WildcardReplies: -1, Watch: -1, WireEdits: target.EditsAny,
 	}, 1, disk(e11, sequenceSectors), target.Disk{Addr: e21, Store: gated, Mode: mode, Serial: "slow"})
 	q.model = &model{mac: q.tap.State().MAC, buffers: 16, sectors: 4}
 	for _, a := range []frame.Addr{e11, e21} {
@@ -112,11 +112,36 @@ func (q *sequence) step() {
 			q.mu.Lock()
 			q.prompt = p >= 0xc0
 			q.mu.Unlock()
-			q.send(q.request())
+			if p == 0xff {
+				q.streak()
+			} else {
+				q.send(q.request())
+			}
 		} else {
 			q.let(int(p))
 		}
 	}
+}
+
+// streak sends several requests of one kind at once, mostly one behind the other.
+func (q *sequence) streak() {
+	s := q.s
+	a, mac := pick(s, e21, e11), pick(s, macA, macB)
+	n, reads := 1+int(s.byte())%4, s.byte()&1 == 0
+	lba := uint64(s.byte()) % sequenceSectors
+	for range min(4, sequenceDepth-len(q.slow.active)) {
+		var f []byte
+		if reads {
+			f = q.read(a, lba, uint8(n))
+		} else {
+			f = q.write(a, lba, sectors(n, s.byte()&0x7f))
+		}
+		q.put(q.tagged(mac, f))
+		if lba += uint64(n); s.byte() < 0x20 {
+			lba = uint64(s.byte()) % sequenceSectors
+		}
+	}
+	q.settle()
 }
 
 // request makes a request with a tag that its sender never used.
@@ -149,7 +174,11 @@ func (q *sequence) request() []byte {
 			f[i] = 0
 		}
 	}
-	mac := pick(s, macA, macA, macB, somebody[2])
+	return q.tagged(pick(s, macA, macA, macB, somebody[2]), f)
+}
+
+// tagged makes f a request of mac's.
+func (q *sequence) tagged(mac frame.MAC, f []byte) []byte {
 	q.tags[mac]++
 	frame.PutTag(from(mac, f), q.tags[mac])
 	who := sender{mac, [4]byte(f[frame.TagOffset:])}
@@ -158,13 +187,17 @@ func (q *sequence) request() []byte {
 	return f
 }
 
-// send puts f to the server and the model.
+// send puts f to the server and the model, and waits for what comes of it.
 func (q *sequence) send(f []byte) {
+	q.put(f)
+	q.settle()
+}
+
+func (q *sequence) put(f []byte) {
 	for _, want := range q.model.answers(f) {
 		q.pending[string(want)]++
 	}
 	q.tap.in <- bytes.Clone(f)
-	q.settle()
 }
 
 // settle waits until everything waits for the store or for a frame, and compares

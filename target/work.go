@@ -100,15 +100,23 @@ func (d *disk) write() {
 	}
 	a := d.newAnswers(most)
 	written := make([]*request, 0, most)
+	together := make([]*request, 0, replyBatch)
+	data := make([][]byte, replyBatch)
 	for r := range d.lanes.writes {
 		for r != nil {
-			if r.err = d.change(r); r.err == nil && d.mode.answersSynced() {
-				written = append(written, r)
-			} else {
-				a.batch = append(a.batch, r)
+			var next *request
+			together, next = d.writeStreak(append(together[:0], r), len(a.batch))
+			d.changeTogether(together, data)
+			for _, r := range together {
+				if r.err == nil && d.mode.answersSynced() {
+					written = append(written, r)
+				} else {
+					a.batch = append(a.batch, r)
+				}
 			}
-			r = d.nextWrite(len(a.batch))
+			r = next
 		}
+		clear(together[:cap(together)])
 		if len(written) > 0 {
 			d.mu.Lock()
 			d.unsyncedLocked(written...)
@@ -135,6 +143,22 @@ func (d *disk) nextWrite(ready int) *request {
 		return r // nil when there will be no more
 	default:
 		return nil
+	}
+}
+
+// writeStreak adds to rs, which has one, what follows it and is there already. next is
+// what does not, or nil: there is nothing, or what is ready had better be answered.
+func (d *disk) writeStreak(rs []*request, ready int) (_ []*request, next *request) {
+	for {
+		answers := ready
+		if !d.mode.answersSynced() {
+			answers += len(rs)
+		}
+		next = d.nextWrite(answers)
+		if next == nil || d.gather == nil || len(rs) == cap(rs) || next.what != doWrite || !next.follows(&rs[len(rs)-1].claim) {
+			return rs, next
+		}
+		rs = append(rs, next)
 	}
 }
 

@@ -136,23 +136,56 @@ func (s *file) readNow(p []byte, at int64) error {
 		}
 		return nil
 	}
-	iov := unix.Iovec{Base: unsafe.SliceData(p)}
-	iov.SetLen(len(p))
-	// The offset is passed in two halves; on 64 bits the first takes it all.
-	n, _, e := unix.Syscall6(unix.SYS_PREADV2, uintptr(s.fd()), uintptr(unsafe.Pointer(&iov)), 1,
-		uintptr(at), uintptr(uint64(at)>>32>>halfShift), unix.RWF_NOWAIT)
-	switch {
-	case e == unix.EOPNOTSUPP || e == unix.ENOSYS:
-		s.noQuick.Store(true)
-		return ErrWouldBlock
-	case e != 0:
+	var one [1][]byte
+	one[0] = p
+	if n, err := s.readTogether(one[:], at, true); err != nil || n < len(p) {
 		// EAGAIN means not in the cache. Any other error is better had from
 		// a read that may wait, which is asked next.
 		return ErrWouldBlock
-	case int(n) < len(p):
-		return ErrWouldBlock
 	}
 	return nil
+}
+
+// readTogether is preadv2(2): with quick set it does not wait for the device.
+func (s *file) readTogether(bufs [][]byte, at int64, quick bool) (int, error) {
+	flags := uintptr(0)
+	if quick {
+		flags = unix.RWF_NOWAIT
+	}
+	n, e := s.vector(unix.SYS_PREADV2, bufs, at, flags)
+	if quick && (e == unix.EOPNOTSUPP || e == unix.ENOSYS) {
+		s.noQuick.Store(true)
+	}
+	if e != 0 {
+		return 0, e
+	}
+	return n, nil
+}
+
+// writeTogether is pwritev2(2).
+func (s *file) writeTogether(bufs [][]byte, at int64) (int, error) {
+	n, e := s.vector(unix.SYS_PWRITEV2, bufs, at, 0)
+	if e != 0 {
+		return 0, e
+	}
+	return n, nil
+}
+
+// vector makes a call for up to MaxGather buffers.
+func (s *file) vector(trap uintptr, bufs [][]byte, at int64, flags uintptr) (int, unix.Errno) {
+	var iov [MaxGather]unix.Iovec
+	for i, b := range bufs {
+		iov[i].Base = unsafe.SliceData(b)
+		iov[i].SetLen(len(b))
+	}
+	for {
+		// The offset is passed in two halves; on 64 bits the first takes it all.
+		n, _, e := unix.Syscall6(trap, uintptr(s.fd()), uintptr(unsafe.Pointer(&iov)), uintptr(len(bufs)),
+			uintptr(at), uintptr(uint64(at)>>32>>halfShift), flags)
+		if e != unix.EINTR {
+			return int(n), e
+		}
+	}
 }
 
 // halfShift makes the upper half of an offset vanish where a register holds all

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"errors"
 	"io"
 	"os"
 )
@@ -34,6 +35,10 @@ func (s *file) datasync() error { return s.f.Sync() }
 func (s *file) discard(off, n int64) error { return nil }
 
 func (s *file) readNow(p []byte, at int64) error { return ErrWouldBlock }
+
+func (s *file) readTogether([][]byte, int64, bool) (int, error) { return 0, errors.ErrUnsupported }
+
+func (s *file) writeTogether([][]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
 
 // describe leaves what is not known empty: without an identity the disk's
 // serial has to be given.

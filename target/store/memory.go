@@ -124,6 +124,26 @@ func (m *memory) WriteNow(p []byte, off int64) error {
 // SyncNow implements Prompt.
 func (m *memory) SyncNow() error { return nil }
 
+// ReadAllNow implements Gatherer.
+func (m *memory) ReadAllNow(bufs [][]byte, off int64) error { return together(bufs, off, m.ReadNow) }
+
+// WriteAllNow implements Gatherer.
+func (m *memory) WriteAllNow(bufs [][]byte, off int64) error { return together(bufs, off, m.WriteNow) }
+
+// WriteAll implements Gatherer.
+func (m *memory) WriteAll(bufs [][]byte, off int64) error { return together(bufs, off, m.WriteNow) }
+
+// together calls do for each of the buffers.
+func together(bufs [][]byte, off int64, do func([]byte, int64) error) error {
+	for _, b := range bufs {
+		if err := do(b, off); err != nil {
+			return err
+		}
+		off += int64(len(b))
+	}
+	return nil
+}
+
 // Close lets the memory go.
 func (m *memory) Close() error {
 	if !m.closed.Swap(true) {

@@ -162,6 +162,29 @@ func (b *bed) serveTheirs(name, dir string, flags ...string) error {
 	})
 }
 
+// serveBare starts the loop that only reads or writes the file.
+func (b *bed) serveBare(name string) error {
+	pair, err := b.cable()
+	if err != nil {
+		return err
+	}
+	image, err := b.image(b.dir, name)
+	if err != nil {
+		return err
+	}
+	command, err := roleCommand(bareRole, pair.B.Interface, image)
+	if err != nil {
+		return err
+	}
+	p, err := startReady(pair, func(start func() error) error {
+		return pair.B.Do(func() error { return onTargetProcessors(start) })
+	}, command)
+	if err == nil {
+		b.keep(name, p)
+	}
+	return err
+}
+
 // waitAnswer pings until the disk answers; each ping waits by itself.
 func (b *bed) waitAnswer(from *veth.Host) error {
 	var out []byte

@@ -18,12 +18,13 @@ import (
 	"aoe/initiator/attach/attachtest"
 )
 
-// This program is also what answers an echo, and what holds a block device: each
-// in a process of its own, on its own processor, as what it is compared with. The
+// This program is also what answers an echo, a bare target, and what holds a block
+// device: each in a process of its own, on its own processor, as what it is compared with. The
 // first argument is then roleWord, the second the role.
 const (
 	roleWord = "role"
 	echoRole = "echo" // INTERFACE, length of the answers
+	bareRole = "bare" // INTERFACE, image
 	fuseRole = "fuse" // DIRECTORY, size of the disk, INTERFACE if it is not in memory
 )
 
@@ -39,6 +40,8 @@ func playRole(args []string) error {
 			return err
 		}
 		return answerEcho(ctx, args[1], reply)
+	case len(args) == 3 && args[0] == bareRole:
+		return serveBare(ctx, args[1], args[2])
 	case len(args) >= 3 && args[0] == fuseRole:
 		size, err := strconv.ParseInt(args[2], 10, 64)
 		if err != nil {

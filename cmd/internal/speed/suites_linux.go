@@ -35,6 +35,7 @@ func ofClient(s sample) float64 { return float64(s.client) }
 const (
 	oursName, directName = "aoe", "aoe direct"
 	flushName            = "aoe flush"
+	bareName             = "bare"
 	vbladeName           = "vblade"
 	vbladeDirectName     = "vblade direct"
 	nbdkitName           = "nbdkit"
@@ -89,7 +90,7 @@ var pathSuite = suite{
 
 var targetSuite = suite{
 	name:  "target",
-	about: "our target in flush mode and vblade, a plain client on each; files on tmpfs",
+	about: "our target in flush mode, vblade, and a loop that only reads or writes the file, a plain client on each; files on tmpfs",
 	workloads: []workload{
 		{bench.RandRead, 4096, 32},
 		{bench.RandWrite, 4096, 32},
@@ -98,21 +99,25 @@ var targetSuite = suite{
 	},
 	contestants: []contestant{
 		echoed,
+		runPlain.on("bare", bareName),
 		runPlain.on("vblade", vbladeName),
 		runPlain.on("aoe, flush mode", flushName),
 	},
 	comparisons: []comparison{
 		{"ours / vblade", "aoe, flush mode", "vblade"},
+		{"bare / vblade", "bare", "vblade"},
+		{"ours / bare", "aoe, flush mode", "bare"},
 		{"ours / echo", "aoe, flush mode", "echo"},
-		{"vblade / echo", "vblade", "echo"},
 	},
 	costs: []cost{
 		{"echo", "echo", ofTarget},
+		{"bare", "bare", ofTarget},
 		{"vblade", "vblade", ofTarget},
 		{"our target", "aoe, flush mode", ofTarget},
 	},
 	build: func(b *bed) error {
 		return inTurn(b.echoCable,
+			func() error { return b.serveBare(bareName) },
 			func() error { return b.serveOurs(flushName, b.dir, "flush") },
 			func() error { return b.serveTheirs(vbladeName, b.dir) })
 	},

@@ -26,6 +26,7 @@ func Conform(t *testing.T, open func(t *testing.T, size int64) store.Store) {
 		{"TrimsOnlyWhatItIsTold", trims},
 		{"ServesManyAtOnce", servesMany},
 		{"AnswersPromptlyTheSame", answersPromptly},
+		{"GathersTheSame", gathers},
 		{"AllocatesNothing", allocatesNothing},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -209,6 +210,57 @@ func answersPromptly(t *testing.T, s store.Store) {
 	}
 }
 
+// gathers checks that what is done with one call is the same as done one by one.
+func gathers(t *testing.T, s store.Store) {
+	g, ok := s.(store.Gatherer)
+	if !ok {
+		t.Log("not Gatherer")
+		return
+	}
+	size, _ := s.Size()
+	rng := rand.New(rand.NewPCG(4, 0))
+	for n := 1; n <= store.MaxGather; n++ {
+		bufs, want := make([][]byte, n), []byte(nil)
+		for i := range bufs {
+			bufs[i] = make([]byte, (1+rng.Int64N(16))*store.SectorSize)
+			fill(rng, bufs[i])
+			want = append(want, bufs[i]...)
+		}
+		off := rng.Int64N((size-int64(len(want)))/store.SectorSize+1) * store.SectorSize
+		write := g.WriteAll
+		if n%2 == 0 {
+			write = g.WriteAllNow
+		}
+		err := write(bufs, off)
+		if errors.Is(err, store.ErrWouldBlock) {
+			_, err = s.WriteAt(want, off)
+		}
+		if err != nil {
+			t.Fatalf("writing %d buffers: %v", n, err)
+		}
+		got := make([]byte, len(want))
+		if _, err := s.ReadAt(got, off); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%d buffers at %d: something else was written (%v)", n, off, err)
+		}
+		for i := range bufs {
+			clear(bufs[i])
+		}
+		err = g.ReadAllNow(bufs, off)
+		if errors.Is(err, store.ErrWouldBlock) {
+			continue
+		}
+		if err != nil || !bytes.Equal(bytes.Join(bufs, nil), want) {
+			t.Fatalf("%d buffers at %d: something else was read (%v)", n, off, err)
+		}
+	}
+	over := [][]byte{make([]byte, 512), make([]byte, 512)}
+	for _, f := range []func([][]byte, int64) error{g.ReadAllNow, g.WriteAllNow, g.WriteAll} {
+		if err := f(over, size-512); !errors.Is(err, store.ErrRange) && !errors.Is(err, store.ErrWouldBlock) {
+			t.Errorf("beyond the end: %v, want ErrRange", err)
+		}
+	}
+}
+
 func allocatesNothing(t *testing.T, s store.Store) {
 	size, _ := s.Size()
 	p := make([]byte, 4096)
@@ -216,6 +268,8 @@ func allocatesNothing(t *testing.T, s store.Store) {
 		t.Fatal(err)
 	}
 	q, prompt := s.(store.Prompt)
+	g, gatherer := s.(store.Gatherer)
+	two := [][]byte{p[:2048], p[2048:]}
 	n := testing.AllocsPerRun(100, func() {
 		s.WriteAt(p, 0)
 		s.ReadAt(p, 0)
@@ -224,6 +278,11 @@ func allocatesNothing(t *testing.T, s store.Store) {
 			q.WriteNow(p, 0)
 			q.ReadNow(p, 0)
 			q.SyncNow()
+		}
+		if gatherer {
+			g.WriteAll(two, 0)
+			g.WriteAllNow(two, 0)
+			g.ReadAllNow(two, 0)
 		}
 	})
 	if n != 0 {
