@@ -18,6 +18,7 @@ type nbdCompanion struct {
 	reads, writes  bool // whether the loop does
 	missed         bool // there may be something to read of which nothing will tell again
 	half           nbdHalf
+	short          bool        // the last read found less than it had room for
 	readBack       atomic.Bool // the reader gives reading back
 	writeBack      atomic.Bool // the writer gives writing back
 	leaving, alone atomic.Bool
@@ -53,6 +54,7 @@ func (t *nbdTransmission) accompany(conn *net.UnixConn, stall time.Duration) err
 		c.stall = time.AfterFunc(stall, t.giveUp)
 		c.stall.Stop()
 	}
+	t.reader.readAhead(nbdAheadOfWrites, nbdCopied)
 	t.stream, t.company = s, c
 	return nil
 }
@@ -138,19 +140,18 @@ func (c *nbdCompanion) underWay() bool { return len(c.t.free) < cap(c.t.free) }
 // and edge-triggered"). While a request is under way that may be later.
 func (c *nbdCompanion) read() {
 	r := &c.t.reader
-	c.missed = false
-	for short := false; ; {
+	c.missed, c.short = false, false
+	for {
 		switch {
 		case c.half.s != nil:
 			if !c.fill() {
 				return
 			}
-			short = r.pos == r.n
 		case r.n-r.pos >= nbdRequestLen:
 			if !c.begin() {
 				return
 			}
-		case short && c.underWay():
+		case c.short && c.underWay():
 			c.missed = true
 			return
 		default:
@@ -164,7 +165,7 @@ func (c *nbdCompanion) read() {
 				return
 			}
 			r.n += n
-			short = n < len(into)
+			c.short = n < len(into)
 		}
 	}
 }
@@ -196,7 +197,7 @@ func (c *nbdCompanion) begin() bool {
 		return false
 	}
 	r.pos += nbdRequestLen
-	r.afterWrite = kind == Write
+	r.took(q)
 	t.stats.requests[q.command].Add(1)
 	s.begin(q)
 	if kind == Write {
@@ -214,7 +215,8 @@ func (c *nbdCompanion) fill() bool {
 	length := int(h.s.length)
 	for h.read < length {
 		r.pos, r.n = 0, 0
-		n, err := c.t.stream.tryFill(h.r.Segments(), h.read, r.buf[:nbdRequestLen])
+		behind := r.room()
+		n, err := c.t.stream.tryFill(h.r.Segments(), h.read, behind)
 		if err != nil {
 			c.passRead()
 			return false
@@ -225,6 +227,7 @@ func (c *nbdCompanion) fill() bool {
 			}
 			return false
 		}
+		c.short = n < length-h.read+len(behind)
 		h.read += n
 		r.n = max(h.read-length, 0)
 	}
@@ -262,7 +265,7 @@ func (c *nbdCompanion) awaitRead() error {
 	}
 	if h.read < int(h.s.length) {
 		t.reader.pos, t.reader.n = 0, 0
-		n, err := t.stream.readFull(h.r.Segments(), h.read, t.reader.buf[:nbdRequestLen])
+		n, err := t.stream.readFull(h.r.Segments(), h.read, t.reader.room())
 		if err != nil {
 			h.r.Release()
 			h.s.fail(nbdEIO)

@@ -2,6 +2,7 @@ package attach_test
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"testing"
 
 	"aoe/initiator/attach"
@@ -58,6 +59,60 @@ func TestNBDWriteInPieces(t *testing.T) {
 		t.Errorf("the write ended with %+v", a)
 	}
 	if !bytes.Equal(disk.Content()[4096:][:512], data) {
+		t.Error("the disk does not hold what was written")
+	}
+}
+
+// TestNBDWritesReadAhead: writes of many lengths that come as one stream, cut anywhere,
+// among requests without data, are written as they were meant.
+func TestNBDWritesReadAhead(t *testing.T) {
+	noLeaks(t)
+	disk := newDisk(t, attachtest.Config{Size: 8 << 20, Poison: true})
+	_, socket := serveNBD(t, attach.NBDConfig{Disk: disk})
+	c := dialNBD(t, socket, true)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	content := make([]byte, 8<<20)
+	lengths := []int{512, 4096, 4096, 4096, 8192, 8704, 64 << 10, 200 << 10}
+	for range 8 {
+		var stream []byte
+		want, at := map[uint64][]byte{}, map[uint64]uint64{}
+		for offset := 0; len(want) < 60; {
+			n := lengths[rng.IntN(len(lengths))]
+			if offset+n > len(content) {
+				break
+			}
+			piece := content[offset:][:n]
+			c.cookie++
+			switch rng.IntN(10) {
+			case 0:
+				clear(piece)
+				stream = append(stream, nbdRequest(cmdZeroes, 0, c.cookie, uint64(offset), uint32(n))...)
+				want[c.cookie] = nil
+			case 1:
+				stream = append(stream, nbdRequest(cmdRead, 0, c.cookie, uint64(offset), uint32(n))...)
+				want[c.cookie], at[c.cookie] = bytes.Clone(piece), uint64(offset)
+			default:
+				copy(piece, pattern(rng.Uint64(), n))
+				stream = append(stream, nbdRequest(cmdWrite, uint16(rng.IntN(8)/7), c.cookie, uint64(offset), uint32(n))...)
+				stream = append(stream, piece...)
+				want[c.cookie] = nil
+			}
+			offset += n
+		}
+		sent := make(chan struct{})
+		go func() { // or each side would wait for the other to read
+			defer close(sent)
+			for cut := 0; len(stream) > 0; stream = stream[cut:] {
+				cut = min(1+rng.IntN(100<<10), len(stream))
+				c.send(stream[:cut])
+			}
+		}()
+		c.collect(want, at)
+		<-sent
+	}
+	if got := disk.Content(); !bytes.Equal(got, content) {
 		t.Error("the disk does not hold what was written")
 	}
 }

@@ -68,6 +68,7 @@ func newNBDTransmission(disk Disk, info Info, s *stream, inFlight int, stats *nb
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.reader.held = make([]*nbdSlot, 0, inFlight)
+	t.reader.readAhead(nbdAhead, 0)
 	t.writer.prepare(inFlight)
 	for i := range t.slots {
 		t.slots[i].prepare(t)
@@ -123,12 +124,40 @@ func (t *nbdTransmission) giveUp() {
 // that only reads needs few system calls.
 const nbdAhead = 32 * nbdRequestLen
 
-// An nbdReader is what the reading goroutine owns.
+// Among writes the disk's loop reads nbdAheadOfWrites bytes ahead as long as their
+// data is at most nbdCopied: copying that costs less than a system call for each,
+// or several, because clients send a header and its data in two.
+const (
+	nbdAheadOfWrites = 64 << 10
+	nbdCopied        = 8 << 10
+)
+
+// An nbdReader is what who reads owns.
 type nbdReader struct {
-	buf        [nbdAhead]byte
-	pos, n     int  // buf[pos:n] is read but not used
-	afterWrite bool // so expect another one: do not read its data into buf
-	held       []*nbdSlot
+	buf    []byte
+	pos, n int // buf[pos:n] is read but not used
+	window int // how much of buf may be filled
+	copied int // the most data of a write that is read into buf, if more is to follow
+	held   []*nbdSlot
+}
+
+// readAhead gives it a buffer of n bytes, for the data of writes of at most copied
+// bytes too.
+func (r *nbdReader) readAhead(n, copied int) {
+	r.buf, r.window, r.copied = make([]byte, n), nbdAhead, copied
+}
+
+// took tells of a request that was taken out. Behind a write there is another, more
+// often than not: if it is long, its data had better be read to where it belongs.
+func (r *nbdReader) took(q nbdRequest) {
+	switch {
+	case q.command != nbdCmdWrite:
+		r.window = max(r.window, nbdAhead)
+	case int64(q.length) <= int64(r.copied):
+		r.window = len(r.buf)
+	default:
+		r.window = nbdRequestLen
+	}
 }
 
 // readRequests serves requests until there are no more.
@@ -190,8 +219,7 @@ func (t *nbdTransmission) nudge() {
 	}
 }
 
-// nextRequest parses the next header, reading as many as there are at once,
-// except among writes: their data is to be read to where it belongs.
+// nextRequest parses the next header, reading as much as there may be at once.
 func (t *nbdTransmission) nextRequest() (nbdRequest, error) {
 	r := &t.reader
 	for r.n-r.pos < nbdRequestLen {
@@ -206,21 +234,18 @@ func (t *nbdTransmission) nextRequest() (nbdRequest, error) {
 	}
 	q, ok := parseNBDRequest(r.buf[r.pos:])
 	r.pos += nbdRequestLen
-	r.afterWrite = q.command == nbdCmdWrite
 	if !ok {
 		return q, errors.New("attach: NBD request without its magic number")
 	}
+	r.took(q)
 	return q, nil
 }
 
-// room is where the next header, or more than one, is to be read to.
+// room is where the next header, and what may be read with it, is to be read to.
 func (r *nbdReader) room() []byte {
-	r.n = copy(r.buf[:], r.buf[r.pos:r.n])
+	r.n = copy(r.buf, r.buf[r.pos:r.n])
 	r.pos = 0
-	if r.afterWrite {
-		return r.buf[r.n:nbdRequestLen]
-	}
-	return r.buf[r.n:]
+	return r.buf[r.n:r.window]
 }
 
 // buffered moves what was read ahead into segs, and returns how many bytes.
@@ -236,8 +261,8 @@ func (r *nbdReader) buffered(segs [][]byte) (moved int) {
 	return moved
 }
 
-// fill reads a write's data into segs, and with it the beginning of the next
-// request if that has arrived: in a stream of writes, one system call each.
+// fill reads a write's data into segs, and with it what follows, at least the beginning
+// of the next request, if that has arrived: in a stream of writes, one system call each.
 func (t *nbdTransmission) fill(segs [][]byte) error {
 	r := &t.reader
 	skip := r.buffered(segs)
@@ -245,7 +270,7 @@ func (t *nbdTransmission) fill(segs [][]byte) error {
 		return nil
 	}
 	r.pos, r.n = 0, 0
-	n, err := t.stream.readFull(segs, skip, r.buf[:nbdRequestLen])
+	n, err := t.stream.readFull(segs, skip, r.room())
 	r.n = n
 	return err
 }
