@@ -18,6 +18,18 @@ type Gatherer interface {
 
 var _, _ Gatherer = (*file)(nil), (*memory)(nil)
 
+// OneByOne calls do for each of the buffers, the first at off, until one fails: for a
+// Gatherer that gains nothing by a call for all.
+func OneByOne(bufs [][]byte, off int64, do func(p []byte, off int64) error) error {
+	for _, b := range bufs {
+		if err := do(b, off); err != nil {
+			return err
+		}
+		off += int64(len(b))
+	}
+	return nil
+}
+
 // total is the length of the buffers together.
 func total(bufs [][]byte) (n int) {
 	for _, b := range bufs {

@@ -125,24 +125,13 @@ func (m *memory) WriteNow(p []byte, off int64) error {
 func (m *memory) SyncNow() error { return nil }
 
 // ReadAllNow implements Gatherer.
-func (m *memory) ReadAllNow(bufs [][]byte, off int64) error { return together(bufs, off, m.ReadNow) }
+func (m *memory) ReadAllNow(bufs [][]byte, off int64) error { return OneByOne(bufs, off, m.ReadNow) }
 
 // WriteAllNow implements Gatherer.
-func (m *memory) WriteAllNow(bufs [][]byte, off int64) error { return together(bufs, off, m.WriteNow) }
+func (m *memory) WriteAllNow(bufs [][]byte, off int64) error { return OneByOne(bufs, off, m.WriteNow) }
 
 // WriteAll implements Gatherer.
-func (m *memory) WriteAll(bufs [][]byte, off int64) error { return together(bufs, off, m.WriteNow) }
-
-// together calls do for each of the buffers.
-func together(bufs [][]byte, off int64, do func([]byte, int64) error) error {
-	for _, b := range bufs {
-		if err := do(b, off); err != nil {
-			return err
-		}
-		off += int64(len(b))
-	}
-	return nil
-}
+func (m *memory) WriteAll(bufs [][]byte, off int64) error { return OneByOne(bufs, off, m.WriteNow) }
 
 // Close lets the memory go.
 func (m *memory) Close() error {

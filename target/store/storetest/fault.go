@@ -184,26 +184,19 @@ func (f *Fault) SyncNow() error {
 }
 
 // ReadAllNow implements store.Gatherer: each buffer is a call.
-func (f *Fault) ReadAllNow(bufs [][]byte, off int64) error { return together(bufs, off, f.ReadNow) }
+func (f *Fault) ReadAllNow(bufs [][]byte, off int64) error {
+	return store.OneByOne(bufs, off, f.ReadNow)
+}
 
 // WriteAllNow implements store.Gatherer.
-func (f *Fault) WriteAllNow(bufs [][]byte, off int64) error { return together(bufs, off, f.WriteNow) }
+func (f *Fault) WriteAllNow(bufs [][]byte, off int64) error {
+	return store.OneByOne(bufs, off, f.WriteNow)
+}
 
 // WriteAll implements store.Gatherer.
 func (f *Fault) WriteAll(bufs [][]byte, off int64) error {
-	return together(bufs, off, func(p []byte, off int64) error {
+	return store.OneByOne(bufs, off, func(p []byte, off int64) error {
 		_, err := f.WriteAt(p, off)
 		return err
 	})
-}
-
-// together calls do for each of the buffers, until one fails.
-func together(bufs [][]byte, off int64, do func([]byte, int64) error) error {
-	for _, b := range bufs {
-		if err := do(b, off); err != nil {
-			return err
-		}
-		off += int64(len(b))
-	}
-	return nil
 }
