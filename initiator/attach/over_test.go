@@ -23,7 +23,7 @@ var e11 = frame.Addr{Shelf: 1, Slot: 1}
 func openAoE(t testing.TB, sw linktest.Config, disk initiator.Config) (*initiator.Disk, *initiatortest.Target) {
 	t.Helper()
 	s := linktest.NewSwitch(sw)
-	target := initiatortest.Start(t, s.Port(frame.MAC{2, 0, 0, 0, 0, 2}), initiatortest.Config{Addr: e11, Sectors: 16 << 11})
+	target := initiatortest.Start(t, s.Port(frame.MAC{2, 0, 0, 0, 0, 2}), initiatortest.Config{Addr: e11, Sectors: 16 << 11, Recent: 4096})
 	port := s.Port(frame.MAC{2, 0, 0, 0, 0, 1})
 	t.Cleanup(func() { port.Close() })
 	disk.Link, disk.Addr = port, e11

@@ -95,7 +95,12 @@ func (s Series) keepLog(t *Trial) error {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	f, err := os.CreateTemp(dir, fmt.Sprintf("aoe-guest-run%d-*.log", t.Run))
+	// What a run in a hundred did is not to be lost for want of a directory.
+	err := os.MkdirAll(dir, 0o755)
+	var f *os.File
+	if err == nil {
+		f, err = os.CreateTemp(dir, fmt.Sprintf("aoe-guest-run%d-*.log", t.Run))
+	}
 	if err == nil {
 		_, err = f.Write(t.Log)
 		err = errors.Join(err, f.Close())
