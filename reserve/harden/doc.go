@@ -25,9 +25,9 @@
 //
 // Changed is this process: flags and scheduling of its threads, its score for
 // the OOM killer, its collector, its locked pages. All that is gone when it ends.
-// Of the machine one setting is changed, vm.watermark_boost_factor, and put back by
-// [Process.Close]; after a crash it stays 0. vm.min_free_kbytes, which
-// costs everybody memory, is looked at, and what it should be is said.
+// Of the machine two settings are changed and put back by [Process.Close]; after a
+// crash they stay. vm.watermark_boost_factor becomes 0, and vm.min_free_kbytes, where
+// it is less than that, a twenty-fourth of the memory, 4 to 16 MiB.
 //
 // # Children
 //

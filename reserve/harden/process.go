@@ -24,14 +24,25 @@ type Process struct {
 	strict  bool
 	without []string
 
-	mu        sync.Mutex
-	steps     Steps
-	realTime  int    // threads that were made so
-	swept     uint64 // heapAllocated at the last collection
-	threads   int    // when last checked; 0: never
-	unboosted bool   // vm.watermark_boost_factor is to stay 0
-	boost     int    // what it was before; 0: nothing to put back
+	mu       sync.Mutex
+	steps    Steps
+	realTime int    // threads that were made so
+	swept    uint64 // heapAllocated at the last collection
+	threads  int    // when last checked; 0: never
+	held     [sysctls]hold
 }
+
+// A hold is a setting of the machine that is to stay as it is while the disk is in use.
+type hold struct {
+	wanted  bool
+	value   int  // it is to be that
+	atLeast bool // or more
+	changed bool // by us
+	was     int  // before
+}
+
+// holds reports whether n will do.
+func (h *hold) holds(n int) bool { return n == h.value || h.atLeast && n > h.value }
 
 // Begin takes the step that has to come before all others: every thread of the
 // process, those of the runtime included, must be one that memory reclaim does
@@ -179,7 +190,7 @@ func (p *Process) Prepare() error {
 		p.note(OOMScore, fmt.Sprintf("oom_score_adj %d", oomNever), p.sys.setOOMScore(oomNever))
 	}
 	if !p.leaveOut(MinFree) {
-		did, err := p.checkMinFree()
+		did, err := p.raiseMinFree()
 		p.note(MinFree, did, err)
 	}
 	if !p.leaveOut(Boost) {
@@ -211,27 +222,34 @@ const spareThreads = 16
 // for it.
 const running = 4
 
-// checkMinFree: the kernel keeps vm.min_free_kbytes for who may not wait, as a
+// raiseMinFree: the kernel keeps vm.min_free_kbytes for who may not wait, as a
 // driver that fills its receive ring. With 16384 seven of seven runs of a
 // 384 MiB guest survived; a smaller machine gets the same share, 1/24, and
 // at least 4 MiB, below which a ring at MTU 9000 is not refilled once.
-func (p *Process) checkMinFree() (string, error) {
-	now, err := p.sys.minFree()
-	if err != nil {
-		return "", err
-	}
+//
+// With the 1,004 KiB that Linux keeps in 128 MiB, its NBD client took so much of them
+// for what it sends that virtio_net once found none to receive into. It asks anew then
+// as one who can wait, with receiving switched off until it has got it: for ever, as
+// what it waits for is answers of the disk.
+func (p *Process) raiseMinFree() (string, error) {
 	total, err := p.sys.total()
 	if err != nil {
 		return "", err
 	}
-	want := min(max(total/24, 4<<20), 16<<20)
-	if now < want {
+	want := int(min(max(total/24, 4<<20), 16<<20) >> 10)
+	now, err := p.hold(minFree, want, true)
+	switch {
+	case err != nil && now > 0:
 		return "", remedied{
-			fmt.Errorf("vm.min_free_kbytes is %d: want at least %d here", now>>10, want>>10),
-			fmt.Sprintf("sysctl -w vm.min_free_kbytes=%d (this is the whole machine's, so it is not changed for you)", want>>10),
+			fmt.Errorf("%v is %d: want at least %d here: %w", minFree, now, want, err),
+			fmt.Sprintf("sysctl -w %v=%d", minFree, want),
 		}
+	case err != nil:
+		return "", err
+	case now < want:
+		return fmt.Sprintf("%v is %d until the disk is detached, and %d then", minFree, want, now), nil
 	}
-	return fmt.Sprintf("vm.min_free_kbytes is %d, %d are enough here", now>>10, want>>10), nil
+	return fmt.Sprintf("%v is %d, %d are enough here", minFree, now, want), nil
 }
 
 // endBoost keeps the kernel from keeping more memory free than usual. When it has
@@ -241,57 +259,79 @@ func (p *Process) checkMinFree() (string, error) {
 // kept, it was 4.9 MiB then, with 0.9 MiB free: kswapd waited for writes, and the
 // threads that had to send them waited for memory that only kswapd could give.
 func (p *Process) endBoost() (string, error) {
-	was, err := p.sys.boostFactor()
+	was, err := p.hold(boostFactor, 0, false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "this kernel has no vm.watermark_boost_factor", nil // before Linux 5.0
+		return fmt.Sprintf("this kernel has no %v", boostFactor), nil // before Linux 5.0
 	case err != nil:
 		return "", err
+	case was == 0:
+		return fmt.Sprintf("%v is 0", boostFactor), nil
+	}
+	return fmt.Sprintf("%v is 0 until the disk is detached, and %d then", boostFactor, was), nil
+}
+
+// hold sets a setting of the machine, unless it will do, and returns what it was, also
+// with an error if that is known.
+func (p *Process) hold(s sysctl, value int, atLeast bool) (was int, err error) {
+	if was, err = p.sys.sysctl(s); err != nil {
+		return 0, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if was == 0 {
-		p.unboosted = true
-		return "vm.watermark_boost_factor is 0", nil
+	h := hold{wanted: true, value: value, atLeast: atLeast, was: was}
+	if h.changed = !h.holds(was); h.changed {
+		if err := p.sys.setSysctl(s, value); err != nil {
+			return was, err
+		}
 	}
-	if err := p.sys.setBoostFactor(0); err != nil {
-		return "", err
-	}
-	p.unboosted, p.boost = true, was
-	return fmt.Sprintf("vm.watermark_boost_factor is 0 until the disk is detached, and %d then", was), nil
+	p.held[s] = h
+	return was, nil
 }
 
-// keepBoost ends the boost again that another process has put back: it had found
-// it before we looked, and has left.
-func (p *Process) keepBoost() {
-	p.mu.Lock()
-	wanted := p.unboosted
-	p.mu.Unlock()
-	if !wanted {
-		return
+// keepHeld sets again what another process has put back: it had found it before we
+// looked, and has left.
+func (p *Process) keepHeld() {
+	for s := range sysctls {
+		p.mu.Lock()
+		h := p.held[s]
+		p.mu.Unlock()
+		if !h.wanted {
+			continue
+		}
+		if now, err := p.sys.sysctl(s); err != nil || h.holds(now) {
+			continue
+		}
+		switch s {
+		case minFree:
+			did, err := p.raiseMinFree()
+			p.note(MinFree, did, err)
+		case boostFactor:
+			did, err := p.endBoost()
+			p.note(Boost, did, err)
+		}
 	}
-	if was, err := p.sys.boostFactor(); err != nil || was == 0 {
-		return
-	}
-	did, err := p.endBoost()
-	p.note(Boost, did, err)
 }
 
 // Close gives back what is the machine's: it is to be called when nothing depends
 // on the disk any more. A setting that somebody else has changed meanwhile stays as it is.
 func (p *Process) Close() error {
 	p.mu.Lock()
-	was := p.boost
-	p.boost, p.unboosted = 0, false
+	held := p.held
+	p.held = [sysctls]hold{}
 	p.mu.Unlock()
-	if was == 0 {
-		return nil
+	var errs []error
+	for s, h := range held {
+		if !h.changed {
+			continue
+		}
+		now, err := p.sys.sysctl(sysctl(s))
+		if err == nil && now == h.value {
+			err = p.sys.setSysctl(sysctl(s), h.was)
+		}
+		errs = append(errs, err)
 	}
-	now, err := p.sys.boostFactor()
-	if err != nil || now != 0 {
-		return err
-	}
-	return p.sys.setBoostFactor(was)
+	return errors.Join(errs...)
 }
 
 // OnThread is called on every thread that does I/O for the disk, as it starts:
@@ -358,7 +398,7 @@ func mib(n uintptr) float64 { return float64(n) / (1 << 20) }
 // Housekeep collects the heap when half of what it had to spare is used up, and
 // looks after what others may have changed. It is to be called when memory is plentiful, and by a goroutine that does no I/O.
 func (p *Process) Housekeep() (collected bool) {
-	p.keepBoost()
+	p.keepHeld()
 	if slices.Contains(p.without, Heap) {
 		return false // the collector is on
 	}

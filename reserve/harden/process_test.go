@@ -17,18 +17,18 @@ type fake struct {
 
 	wasExecuted bool
 	all         []thread
-	free, ram   int64
+	ram         int64
+	settings    [sysctls]int
 	maps        []mapping
 	inMemory    map[uintptr]bool // chunks
 	allocated   uint64
-	boost       int
 }
 
 // sound is a machine on which every step succeeds.
 func sound() *fake {
 	return &fake{
 		fails: map[string]error{}, wasExecuted: true, all: []thread{{1, true}, {2, true}},
-		free: 64 << 20, ram: 1 << 30, boost: 15000, inMemory: map[uintptr]bool{},
+		settings: [sysctls]int{minFree: 64 << 10, boostFactor: 15000}, ram: 1 << 30, inMemory: map[uintptr]bool{},
 	}
 }
 
@@ -46,12 +46,14 @@ func (f *fake) makeThreads(n int) error    { return f.call("make %d", n) }
 func (f *fake) allowRunning(n int)         { _ = f.call("run %d", n) }
 func (f *fake) setRealTime() error         { return f.call("realtime") }
 func (f *fake) setOOMScore(n int) error    { return f.call("oom %d", n) }
-func (f *fake) minFree() (int64, error)    { return f.free, f.call("minfree") }
-func (f *fake) boostFactor() (int, error)  { return f.boost, f.fails["boost"] }
-func (f *fake) setBoostFactor(n int) error {
-	err := f.call("setboost %d", n)
+func (f *fake) sysctl(s sysctl) (int, error) {
+	return f.settings[s], f.fails[[...]string{"minfree", "boost"}[s]]
+}
+
+func (f *fake) setSysctl(s sysctl, n int) error {
+	err := f.call([...]string{"setminfree %d", "setboost %d"}[s], n)
 	if err == nil {
-		f.boost = n
+		f.settings[s] = n
 	}
 	return err
 }
@@ -105,7 +107,7 @@ func TestStepsInTheirOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"threads", "oom -1000", "minfree", "total", "setboost 0", "run 4", "make 16", "realtime", "rehearse", "collect 4194304",
+		"threads", "oom -1000", "total", "setboost 0", "run 4", "make 16", "realtime", "rehearse", "collect 4194304",
 		"future", "maps", "lock 1000+2000 onfault=false", "threads",
 	}
 	if !slices.Equal(f.calls, want) {
@@ -129,7 +131,9 @@ func TestEveryFailureSaysWhatItCostsAndHowToMendIt(t *testing.T) {
 		{OOMScore, "permission denied", func(f *fake) { f.fails["oom"] = errors.New("permission denied") }},
 		{MinFree, "broken on purpose", func(f *fake) { f.fails["minfree"] = broken }},
 		{MinFree, "broken on purpose", func(f *fake) { f.fails["total"] = broken }},
-		{MinFree, "vm.min_free_kbytes is 1024: want at least 16384", func(f *fake) { f.free = 1 << 20 }},
+		{MinFree, "vm.min_free_kbytes is 1024: want at least 16384 here: permission denied", func(f *fake) {
+			f.settings[minFree], f.fails["setminfree"] = 1024, fs.ErrPermission
+		}},
 		{Boost, "broken on purpose", func(f *fake) { f.fails["boost"] = broken }},
 		{Boost, "permission denied", func(f *fake) { f.fails["setboost"] = fs.ErrPermission }},
 		{Threads, "broken on purpose", func(f *fake) { f.fails["make"] = broken }},
@@ -203,17 +207,56 @@ func TestOneThreadOfManyIsNotRealTime(t *testing.T) {
 
 // TestMinFreeGrowsWithTheMachine up to a bound: the golden values.
 func TestMinFreeGrowsWithTheMachine(t *testing.T) {
-	for _, row := range []struct{ ram, enough int64 }{
-		{64 << 20, 4 << 20}, {96 << 20, 4 << 20}, {384 << 20, 16 << 20}, {64 << 30, 16 << 20},
+	for _, row := range []struct {
+		ram    int64
+		enough int // KiB
+	}{
+		{64 << 20, 4 << 10}, {96 << 20, 4 << 10}, {128 << 20, 5461}, {384 << 20, 16 << 10}, {64 << 30, 16 << 10},
 	} {
-		for _, free := range []int64{row.enough, row.enough - 1024} {
+		for _, free := range []int{row.enough + 1, row.enough, row.enough - 1} {
 			f := sound()
-			f.free, f.ram = free, row.ram
+			f.settings[minFree], f.ram = free, row.ram
 			p := &Process{sys: f}
-			if _, err := p.checkMinFree(); (err == nil) != (free == row.enough) {
-				t.Errorf("%d MiB with %d KiB free: %v", row.ram>>20, free>>10, err)
+			if _, err := p.raiseMinFree(); err != nil || f.settings[minFree] != max(free, row.enough) {
+				t.Errorf("%d MiB with %d KiB free: %d, %v", row.ram>>20, free, f.settings[minFree], err)
 			}
 		}
+	}
+}
+
+// TestMinFreeIsPutBack when the process ends, unless it was enough, or somebody else has
+// set it meanwhile; and raised again while the disk is in use.
+func TestMinFreeIsPutBack(t *testing.T) {
+	for _, row := range []struct {
+		name              string
+		before, meanwhile int
+		calls             []string
+	}{
+		{"as Linux has it", 4000, 16384, []string{"setminfree 16384", "setminfree 4000"}},
+		{"enough", 20000, 20000, nil},
+		{"set higher by somebody else", 4000, 30000, []string{"setminfree 16384"}},
+		{"put back by who had raised it before us", 16384, 4000, []string{"setminfree 16384", "setminfree 4000"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := sound()
+			f.settings[minFree] = row.before
+			p := &Process{sys: f}
+			if did, err := p.raiseMinFree(); err != nil || f.settings[minFree] < 16384 {
+				t.Fatalf("%q: it is %d: %v", did, f.settings[minFree], err)
+			}
+			f.settings[minFree] = row.meanwhile
+			p.keepHeld()
+			p.keepHeld()
+			for range 2 {
+				if err := p.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			f.calls = slices.DeleteFunc(f.calls, func(s string) bool { return s == "total" })
+			if !slices.Equal(f.calls, row.calls) {
+				t.Errorf("%q, want %q", f.calls, row.calls)
+			}
+		})
 	}
 }
 
@@ -284,12 +327,12 @@ func TestTheBoostIsPutBack(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			f := sound()
-			f.boost = row.before
+			f.settings[boostFactor] = row.before
 			p := &Process{sys: f}
-			if _, err := p.endBoost(); err != nil || f.boost != 0 {
-				t.Fatalf("it is %d: %v", f.boost, err)
+			if _, err := p.endBoost(); err != nil || f.settings[boostFactor] != 0 {
+				t.Fatalf("it is %d: %v", f.settings[boostFactor], err)
 			}
-			f.boost = row.meanwhile
+			f.settings[boostFactor] = row.meanwhile
 			for range 2 {
 				if err := p.Close(); err != nil {
 					t.Error(err)
@@ -306,12 +349,12 @@ func TestTheBoostIsPutBack(t *testing.T) {
 // detaches it, puts back what it found.
 func TestTheBoostStaysAway(t *testing.T) {
 	f := sound()
-	f.boost = 0
+	f.settings[boostFactor] = 0
 	p, err := through(Config{}, f, fine)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.calls, f.boost = nil, 15000
+	f.calls, f.settings[boostFactor] = nil, 15000
 	p.Housekeep()
 	p.Housekeep()
 	if err := p.Close(); err != nil {
@@ -320,9 +363,9 @@ func TestTheBoostStaysAway(t *testing.T) {
 	if want := []string{"setboost 0", "setboost 15000"}; !slices.Equal(f.calls, want) {
 		t.Errorf("%q, want %q", f.calls, want)
 	}
-	f.boost = 15000
+	f.settings[boostFactor] = 15000
 	p.Housekeep()
-	if f.boost == 0 {
+	if f.settings[boostFactor] == 0 {
 		t.Error("ended when nothing depends on it any more")
 	}
 }
@@ -388,7 +431,7 @@ func TestStepsPrint(t *testing.T) {
 // done, and nothing is refused for it.
 func TestAStepCanBeLeftOut(t *testing.T) {
 	calls := map[string]string{
-		IOFlusher: "threads", OOMScore: "oom", MinFree: "minfree", Boost: "setboost", Threads: "make",
+		IOFlusher: "threads", OOMScore: "oom", MinFree: "total", Boost: "setboost", Threads: "make",
 		RealTime: "realtime", Heap: "collect", Lock: "future",
 	}
 	for _, name := range Names() {

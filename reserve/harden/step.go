@@ -105,7 +105,7 @@ var consequences = map[string]struct{ costs, remedy string }{
 	},
 	MinFree: {
 		"bursts of writing leave the kernel nothing to receive the answers with",
-		"set it yourself, as it is the whole machine's",
+		"sysctl -w vm.min_free_kbytes=16384, or a twenty-fourth of a small machine's memory",
 	},
 	Boost: {
 		"what the kernel keeps free may grow when memory is fragmented, by several times, until it has reclaimed as much: it waits for the disk, and the disk's frames for that memory",

@@ -16,13 +16,12 @@ type system interface {
 	// setRealTime is for the calling thread.
 	setRealTime() error
 	setOOMScore(score int) error
-	// minFree is vm.min_free_kbytes, and total the machine's memory; bytes.
-	minFree() (int64, error)
+	// total is the machine's memory in bytes.
 	total() (int64, error)
-	// boostFactor is vm.watermark_boost_factor. Without such a setting the error
+	// sysctl is a setting of the machine. Where the kernel has none such the error
 	// is fs.ErrNotExist. Neither allocates after the first time.
-	boostFactor() (int, error)
-	setBoostFactor(factor int) error
+	sysctl(s sysctl) (int, error)
+	setSysctl(s sysctl, n int) error
 	// collect grows the heap by that many bytes, collects it and switches the
 	// collector off.
 	collect(grow int)
@@ -39,6 +38,19 @@ type system interface {
 	// lock brings all pages of the range into memory and keeps them; onFault
 	// keeps those that are there, and others from when they are touched.
 	lock(start, bytes uintptr, onFault bool) error
+}
+
+// A sysctl is a setting of the machine that is changed.
+type sysctl int
+
+const (
+	minFree     sysctl = iota // KiB
+	boostFactor               // hundredths of a per cent
+	sysctls                   // how many there are
+)
+
+func (s sysctl) String() string {
+	return [...]string{"vm.min_free_kbytes", "vm.watermark_boost_factor"}[s]
 }
 
 // A thread is what the kernel says of one.

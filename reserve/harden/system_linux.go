@@ -19,15 +19,19 @@ import (
 
 // A linux is the machine this runs on.
 type linux struct {
-	allocated   []metrics.Sample
-	boostPath   string
-	boost       *os.File // boostPath, once it was opened
-	boostDenied error    // why it can only be read
-	digits      [16]byte
+	allocated []metrics.Sample
+	settings  [sysctls]setting
+	digits    [16]byte
+}
+
+// A setting is the file of a sysctl.
+type setting struct {
+	file   *os.File // once it was opened
+	denied error    // why it can only be read
 }
 
 func realSystem() system {
-	return &linux{boostPath: "/proc/sys/vm/watermark_boost_factor", allocated: []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}}
+	return &linux{allocated: []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}}
 }
 
 // executedVariable holds the number of the process that was executed again:
@@ -173,29 +177,22 @@ func (*linux) setOOMScore(score int) error {
 	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(score)), 0)
 }
 
-func (*linux) minFree() (int64, error) {
-	text, err := os.ReadFile("/proc/sys/vm/min_free_kbytes")
-	if err != nil {
-		return 0, err
-	}
-	kib, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	return kib << 10, err
-}
-
-// boostFactor keeps the file open: opening it would take memory, and would have
+// sysctl keeps the file open: opening it would take memory, and would have
 // to be done when there is none.
-func (l *linux) boostFactor() (int, error) {
-	if l.boost == nil {
-		f, err := os.OpenFile(l.boostPath, os.O_RDWR, 0)
+func (l *linux) sysctl(s sysctl) (int, error) {
+	set := &l.settings[s]
+	if set.file == nil {
+		path := "/proc/sys/" + strings.ReplaceAll(s.String(), ".", "/")
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
-			if f, l.boostDenied = os.Open(l.boostPath); l.boostDenied != nil {
-				return 0, l.boostDenied
+			if f, set.denied = os.Open(path); set.denied != nil {
+				return 0, set.denied
 			}
-			l.boostDenied = err
+			set.denied = err
 		}
-		l.boost = f
+		set.file = f
 	}
-	n, err := l.boost.ReadAt(l.digits[:], 0)
+	n, err := set.file.ReadAt(l.digits[:], 0)
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
@@ -217,11 +214,12 @@ func parseCount(b []byte) (n int, err error) {
 	return 0, fmt.Errorf("%q is not a number", b)
 }
 
-func (l *linux) setBoostFactor(factor int) error {
-	if l.boostDenied != nil {
-		return l.boostDenied
+func (l *linux) setSysctl(s sysctl, n int) error {
+	set := &l.settings[s]
+	if set.denied != nil {
+		return set.denied
 	}
-	_, err := l.boost.WriteAt(strconv.AppendInt(l.digits[:0], int64(factor), 10), 0)
+	_, err := set.file.WriteAt(strconv.AppendInt(l.digits[:0], int64(n), 10), 0)
 	return err
 }
 

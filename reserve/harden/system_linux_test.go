@@ -386,33 +386,31 @@ func TestGoneMapping(t *testing.T) {
 	}
 }
 
-// TestBoostFactor of the machine is read and set, to what it is, without
-// allocating; or the error says that it may not be.
-func TestBoostFactor(t *testing.T) {
+// TestSysctls of the machine are read and set, to what they are, without
+// allocating; or the error says that they may not be.
+func TestSysctls(t *testing.T) {
 	l := realSystem().(*linux)
-	was, err := l.boostFactor()
-	if errors.Is(err, os.ErrNotExist) {
-		return // before Linux 5.0
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.boost.Close(); err != nil {
-			t.Error(err)
+	for s := range sysctls {
+		was, err := l.sysctl(s)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // before Linux 5.0
 		}
-	}()
-	if n := testing.AllocsPerRun(100, func() { _, err = l.boostFactor() }); n != 0 || err != nil {
-		t.Errorf("%v allocations, %v", n, err)
-	}
-	n := testing.AllocsPerRun(100, func() { err = l.setBoostFactor(was) })
-	switch {
-	case l.boostDenied != nil:
-		if err != l.boostDenied || !errors.Is(err, os.ErrPermission) && !errors.Is(err, unix.EROFS) {
-			t.Errorf("it may not be set, and says %v", err)
+		if err != nil {
+			t.Fatal(err)
 		}
-	case err != nil || n != 0:
-		t.Errorf("%v allocations, %v", n, err)
+		defer l.settings[s].file.Close()
+		if n := testing.AllocsPerRun(100, func() { _, err = l.sysctl(s) }); n != 0 || err != nil {
+			t.Errorf("%v: %v allocations, %v", s, n, err)
+		}
+		n := testing.AllocsPerRun(100, func() { err = l.setSysctl(s, was) })
+		switch denied := l.settings[s].denied; {
+		case denied != nil:
+			if err != denied || !errors.Is(err, os.ErrPermission) && !errors.Is(err, unix.EROFS) {
+				t.Errorf("%v may not be set, and says %v", s, err)
+			}
+		case err != nil || n != 0:
+			t.Errorf("%v: %v allocations, %v", s, n, err)
+		}
 	}
 }
 

@@ -17,9 +17,8 @@ func (nowhere) makeThreads(int) error                    { return errors.ErrUnsu
 func (nowhere) allowRunning(int)                         {}
 func (nowhere) setRealTime() error                       { return errors.ErrUnsupported }
 func (nowhere) setOOMScore(int) error                    { return errors.ErrUnsupported }
-func (nowhere) minFree() (int64, error)                  { return 0, errors.ErrUnsupported }
-func (nowhere) boostFactor() (int, error)                { return 0, errors.ErrUnsupported }
-func (nowhere) setBoostFactor(int) error                 { return errors.ErrUnsupported }
+func (nowhere) sysctl(sysctl) (int, error)               { return 0, errors.ErrUnsupported }
+func (nowhere) setSysctl(sysctl, int) error              { return errors.ErrUnsupported }
 func (nowhere) total() (int64, error)                    { return 0, errors.ErrUnsupported }
 func (nowhere) collect(int)                              {}
 func (nowhere) heapAllocated() uint64                    { return 0 }

@@ -33,9 +33,7 @@ func Mechanisms() []Mechanism {
 		{"filter", []string{"--swap-safe-without", "filter"}},
 	}
 	for _, name := range harden.Names() {
-		if name != harden.MinFree { // which only looks
-			all = append(all, Mechanism{name, []string{"--swap-safe-without", name}})
-		}
+		all = append(all, Mechanism{name, []string{"--swap-safe-without", name}})
 	}
 	return all
 }
