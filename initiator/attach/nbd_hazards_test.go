@@ -337,12 +337,15 @@ func transmitWhatever(t *testing.T, said []byte, structured, alone bool) {
 	defer theirs.Close()
 	ended := make(chan error, 1)
 	go func() { ended <- attach.TransmitNBD(ours, disk, structured, 3) }()
+	saidAll := make(chan struct{})
 	go func() {
+		defer close(saidAll)
 		theirs.Write(said)
 		theirs.CloseWrite()
 	}()
 	checkReplies(t, theirs, structured)
 	<-ended
+	<-saidAll // what was said is the fuzzer's, who will change it
 	if n := disk.Admitted(); n != 0 {
 		t.Errorf("%d requests are not given back", n)
 	}
