@@ -44,9 +44,9 @@ type file interface {
 
 // answerBare answers reads and writes until l is closed: a batch of requests, a call
 // for each of them, and a batch of answers. It keeps no order, remembers nothing and
-// looks at nobody's right to ask. So no target that receives by the same link and
-// makes a call for each request can be faster: it is to a disk what the echo is to
-// the link.
+// looks at nobody's right to ask. So a target that receives by the same link and makes
+// a call for each request can hardly be faster: it is to a disk what the echo is to the
+// link.
 func answerBare(l link.Link, f file) error {
 	requests := frameBuffers(bareBatch)
 	replies := make([][]byte, 0, bareBatch)

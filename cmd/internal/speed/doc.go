@@ -28,7 +28,7 @@
 //   - echo: answers of the same size to frames of the same size, with nothing
 //     in between, by a process at the other end; the limit of the link
 //   - bare: a target that receives a batch, makes a call for each request and sends
-//     a batch of answers, and nothing else; the limit of a target on that link
+//     a batch of answers, and nothing else; what a target on that link can hope for
 //   - plain: a window of requests without reserve, retransmission or order, as a
 //     small C program would do it, against Debian's vblade and against `aoe serve`
 //   - aoe: `aoe bench` against the same
