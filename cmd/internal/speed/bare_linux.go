@@ -3,16 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"os"
 
 	"github.com/mdlayher/aoe"
 
 	"aoe/frame"
 	"aoe/frame/link"
-	"aoe/frame/link/ring"
+	"aoe/frame/link/echo"
 )
 
 // bareBatch is the most requests that a bare target receives and answers at once.
@@ -25,15 +23,7 @@ func serveBare(ctx context.Context, ifname, image string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	l, err := ring.Open(ring.Config{Interface: ifname})
-	if err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { l.Close() })()
-	if _, err := fmt.Println("ready"); err != nil {
-		return errors.Join(err, l.Close())
-	}
-	return answerBare(l, file)
+	return onRing(ctx, ifname, func(l link.Link) error { return answerBare(l, file) })
 }
 
 // A file is what answerBare reads and writes.
@@ -48,49 +38,34 @@ type file interface {
 // a call for each request can hardly be faster: it is to a disk what the echo is to the
 // link.
 func answerBare(l link.Link, f file) error {
-	requests := frameBuffers(bareBatch)
-	replies := make([][]byte, 0, bareBatch)
 	mac := l.State().MAC
-	for {
-		n, err := l.Recv(requests, -1)
-		if errors.Is(err, net.ErrClosed) {
-			return nil
+	return echo.Answer(l, frameBuffers(bareBatch), func(b []byte) ([]byte, error) {
+		h, arg, err := frame.Parse(b)
+		if err != nil || h.IsResponse() || h.Command != aoe.CommandIssueATACommand {
+			return nil, nil
+		}
+		a, data, err := frame.ParseATA(arg)
+		if err != nil {
+			return nil, nil
+		}
+		answer := b[:frame.MinLen]
+		length, offset := int(a.Count)*frame.SectorSize, int64(a.Address())*frame.SectorSize
+		switch {
+		case a.Op.IsRead() && length <= cap(b)-frame.ATADataOffset:
+			answer = b[:frame.ATADataOffset+length]
+			_, err = f.ReadAt(answer[frame.ATADataOffset:], offset)
+		case a.Op.IsWrite() && length <= len(data):
+			_, err = f.WriteAt(data[:length], offset)
+		default:
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		replies = replies[:0]
-		for _, b := range requests[:n] {
-			h, arg, err := frame.Parse(b)
-			if err != nil || h.IsResponse() || h.Command != aoe.CommandIssueATACommand {
-				continue
-			}
-			a, data, err := frame.ParseATA(arg)
-			if err != nil {
-				continue
-			}
-			answer := b[:frame.MinLen]
-			length, offset := int(a.Count)*frame.SectorSize, int64(a.Address())*frame.SectorSize
-			switch {
-			case a.Op.IsRead() && length <= cap(b)-frame.ATADataOffset:
-				answer = b[:frame.ATADataOffset+length]
-				_, err = f.ReadAt(answer[frame.ATADataOffset:], offset)
-			case a.Op.IsWrite() && length <= len(data):
-				_, err = f.WriteAt(data[:length], offset)
-			default:
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			frame.Reply(answer, mac, h.Addr)
-			frame.PutResult(answer, frame.StatusDRDY, 0, 0)
-			replies = append(replies, answer)
-		}
-		if _, err := l.Send(replies); err != nil && !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-	}
+		frame.Reply(answer, mac, h.Addr)
+		frame.PutResult(answer, frame.StatusDRDY, 0, 0)
+		return answer, nil
+	})
 }
 
 // frameBuffers are for frames whose data begins in the middle of a page, as that of

@@ -176,9 +176,7 @@ func (b *bed) serveBare(name string) error {
 	if err != nil {
 		return err
 	}
-	p, err := startReady(pair, func(start func() error) error {
-		return pair.B.Do(func() error { return onTargetProcessors(start) })
-	}, command)
+	p, err := startReady(pair, asTarget(pair), command)
 	if err == nil {
 		b.keep(name, p)
 	}

@@ -25,9 +25,7 @@ func runEcho(ctx context.Context, b *bed, w workload, d time.Duration) (s sample
 	if err != nil {
 		return sample{}, err
 	}
-	server, err := startReady(b.echo, func(start func() error) error {
-		return b.echo.B.Do(func() error { return onTargetProcessors(start) })
-	}, command)
+	server, err := startReady(b.echo, asTarget(b.echo), command)
 	if err != nil {
 		return sample{}, err
 	}

@@ -27,9 +27,15 @@ type process struct {
 // startTarget starts a target at the far end of a cable.
 func startTarget(pair *veth.Pair, command []string) (*process, error) {
 	p := newProcess(pair, syscall.SIGKILL, command)
-	return p, p.start(func(start func() error) error {
+	return p, p.start(asTarget(pair))
+}
+
+// asTarget starts what is a target: at the far end of its cable, on the processors
+// of targets.
+func asTarget(pair *veth.Pair) (within func(start func() error) error) {
+	return func(start func() error) error {
 		return pair.B.Do(func() error { return onTargetProcessors(start) })
-	})
+	}
 }
 
 // startReady starts what prints a line when it is ready, which says where the

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"aoe/frame"
+	"aoe/frame/link"
 	"aoe/frame/link/echo"
 	"aoe/frame/link/ring"
 	"aoe/initiator"
@@ -19,8 +20,8 @@ import (
 )
 
 // This program is also what answers an echo, a bare target, and what holds a block
-// device: each in a process of its own, on its own processor, as what it is compared with. The
-// first argument is then roleWord, the second the role.
+// device: each in a process of its own, on its own processor, as what it is compared
+// with. The first argument is then roleWord, the second the role.
 const (
 	roleWord = "role"
 	echoRole = "echo" // INTERFACE, length of the answers
@@ -53,6 +54,11 @@ func playRole(args []string) error {
 }
 
 func answerEcho(ctx context.Context, ifname string, reply int) error {
+	return onRing(ctx, ifname, func(l link.Link) error { return echo.Serve(l, echo.Config{Reply: reply}) })
+}
+
+// onRing opens the interface, says that all is ready, and serves until ctx ends.
+func onRing(ctx context.Context, ifname string, serve func(link.Link) error) error {
 	l, err := ring.Open(ring.Config{Interface: ifname})
 	if err != nil {
 		return err
@@ -61,7 +67,7 @@ func answerEcho(ctx context.Context, ifname string, reply int) error {
 	if _, err := fmt.Println("ready"); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	return echo.Serve(l, echo.Config{Reply: reply})
+	return serve(l)
 }
 
 // closeTime is how long a block device may take to go, with all that was written

@@ -28,9 +28,26 @@ func Serve(l link.Link, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	requests := buffers(batch, l.State().MTU+frame.EthernetLen)
 	replies := buffers(batch, size)
-	src := l.State().MAC
+	src, next := l.State().MAC, 0
+	return Answer(l, buffers(batch, l.State().MTU+frame.EthernetLen), func(q []byte) ([]byte, error) {
+		h, _, err := frame.Parse(q)
+		if err != nil || h.IsResponse() {
+			return nil, nil // two responders would never stop
+		}
+		reply := replies[next]
+		next = (next + 1) % batch // it is sent before as many more have come
+		copy(reply, q[:frame.HeaderLen])
+		frame.Reply(reply, src, h.Addr)
+		return reply, nil
+	})
+}
+
+// Answer receives requests into the buffers, and sends together what answer makes of
+// each batch of them, until l is closed, and then returns nil, or until answer fails. A
+// nil frame is no answer. One may be in the buffer of its request.
+func Answer(l link.Link, requests [][]byte, answer func(request []byte) ([]byte, error)) error {
+	replies := make([][]byte, 0, len(requests))
 	for {
 		n, err := l.Recv(requests, -1)
 		if errors.Is(err, net.ErrClosed) {
@@ -39,17 +56,17 @@ func Serve(l link.Link, cfg Config) error {
 		if err != nil {
 			return err
 		}
-		out := 0
+		replies = replies[:0]
 		for _, q := range requests[:n] {
-			h, _, err := frame.Parse(q)
-			if err != nil || h.IsResponse() {
-				continue // two responders would never stop
+			reply, err := answer(q)
+			if err != nil {
+				return err
 			}
-			copy(replies[out], q[:frame.HeaderLen])
-			frame.Reply(replies[out], src, h.Addr)
-			out++
+			if reply != nil {
+				replies = append(replies, reply)
+			}
 		}
-		if _, err := l.Send(replies[:out]); err != nil && !errors.Is(err, net.ErrClosed) {
+		if _, err := l.Send(replies); err != nil && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
 	}
