@@ -1,9 +1,12 @@
 package attach
 
 import (
+	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // An nbdCompanion is the nbdCompany of one connection. What it owns, and who has
@@ -38,14 +41,45 @@ type nbdHalf struct {
 // accompany has the disk's loop look after conn's transmission, which it takes
 // over, if the disk has such a loop.
 func (t *nbdTransmission) accompany(conn *net.UnixConn, stall time.Duration) error {
+	disk := t.accompanied()
+	if disk == nil {
+		return nil
+	}
+	fd, err := takeSocket(conn)
+	if err != nil {
+		return err
+	}
+	growSendBuffer(fd)
+	t.join(disk, fd, stall)
+	return nil
+}
+
+// accompanyPair is accompany for our end of a pair whose other end the kernel has. It
+// keeps a send buffer of the usual size: what is in it is memory that others want.
+func (t *nbdTransmission) accompanyPair(fd int) error {
+	disk := t.accompanied()
+	if disk == nil {
+		return nil
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return fmt.Errorf("attach: socketpair: %w", err)
+	}
+	t.join(disk, fd, -1)
+	return nil
+}
+
+// accompanied is the disk if its loop takes companions, or nil.
+func (t *nbdTransmission) accompanied() accompanied {
 	disk, ok := t.disk.(accompanied)
 	if !ok || !disk.Accompanies() {
 		return nil
 	}
-	s, polled, err := newPolledStream(conn, stall)
-	if err != nil {
-		return err
-	}
+	return disk
+}
+
+// join makes the disk's loop look after the socket, from run on.
+func (t *nbdTransmission) join(disk accompanied, fd int, stall time.Duration) {
+	s, polled := newPolledStream(fd, stall)
 	c := &nbdCompanion{
 		t: t, disk: disk, conn: polled, reads: true, writes: true, missed: true,
 		toRead: make(chan struct{}, 1), toWrite: make(chan int, 1), left: make(chan struct{}),
@@ -56,7 +90,6 @@ func (t *nbdTransmission) accompany(conn *net.UnixConn, stall time.Duration) err
 	}
 	t.reader.readAhead(nbdAheadOfWrites, nbdCopied)
 	t.stream, t.company = s, c
-	return nil
 }
 
 // join implements nbdCompany.

@@ -26,7 +26,8 @@ type NBDKernelConfig struct {
 	TakeOver bool
 	// OnThread, if not nil, is called on each thread that does I/O for the
 	// device, before it does any. There are two, and a third if the disk has a
-	// write cache; they live as long as the connection.
+	// write cache; they live as long as the connection. Where the disk's loop, which
+	// the disk's own hook is for, does their work, they do what has to wait.
 	OnThread func()
 }
 

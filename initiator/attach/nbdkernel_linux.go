@@ -178,6 +178,9 @@ func (d *nbdKernelDevice) pair() (t *nbdTransmission, theirs int, err error) {
 		}
 	}
 	t = newNBDTransmission(d.cfg.Disk, d.info, newBlockingStream(fds[0]), d.cfg.InFlight, &d.counters)
+	if err := t.accompanyPair(fds[0]); err != nil {
+		return nil, 0, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
+	}
 	t.onThread = func() {
 		runtime.LockOSThread() // it ends with its goroutine
 		if d.cfg.OnThread != nil {
@@ -185,6 +188,15 @@ func (d *nbdKernelDevice) pair() (t *nbdTransmission, theirs int, err error) {
 		}
 	}
 	return t, fds[1], nil
+}
+
+// A nbdSocket is our end of a pair: a blockingConn, or a polledConn if the disk's loop
+// looks after it.
+type nbdSocket interface {
+	// hungUp reports whether the other end is closed.
+	hungUp() bool
+	// free gives the descriptor back, when nobody is in the socket any more.
+	free()
 }
 
 // serve serves a connection until it ends.
@@ -195,7 +207,9 @@ func (d *nbdKernelDevice) serve(t *nbdTransmission) {
 		if t.run() != nil {
 			d.counters.broken.Add(1)
 		}
-		t.stream.conn.(*blockingConn).free() // nobody is in it any more
+		if t.company == nil {
+			t.stream.conn.(nbdSocket).free() // nobody is in it any more
+		}
 	})
 	d.mu.Lock()
 	d.current = t
@@ -245,7 +259,7 @@ func (d *nbdKernelDevice) reconnect(ctx context.Context) (*nbdTransmission, erro
 		}
 		err = doNBD(func(c *nbdControl) error { return c.reconfigure(d.setting(theirs)) })
 		unix.Close(theirs)
-		conn := t.stream.conn.(*blockingConn)
+		conn := t.stream.conn.(nbdSocket)
 		switch {
 		case err != nil:
 			conn.free()

@@ -88,7 +88,7 @@ func TestNBDKernelSocketHoldsAllThatIsInFlight(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(theirs)
-	defer transmission.stream.conn.(*blockingConn).free()
+	defer transmission.stream.conn.(nbdSocket).free()
 	if err := unix.SetNonblock(theirs, true); err != nil {
 		t.Fatal(err)
 	}

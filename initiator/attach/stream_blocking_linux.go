@@ -55,8 +55,10 @@ func (c *blockingConn) Close() error {
 func (c *blockingConn) free() { unix.Close(c.fd) }
 
 // hungUp reports whether the other end is closed.
-func (c *blockingConn) hungUp() bool {
-	fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLRDHUP}}
+func (c *blockingConn) hungUp() bool { return hungUp(c.fd) }
+
+func hungUp(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	for {
 		n, err := unix.Poll(fds, 0)
 		if err == unix.EINTR {

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -26,32 +27,35 @@ type patience struct {
 	fds  [1]unix.PollFd // here, because it would be an allocation per wait
 }
 
-// newPolledStream takes the socket over from conn, which it closes. When both
-// directions are at rest, free gives it back.
-func newPolledStream(conn *net.UnixConn, stall time.Duration) (*stream, *polledConn, error) {
+// newPolledStream takes ownership of the socket, which must be a non-blocking one.
+// When both directions are at rest, free gives it back.
+func newPolledStream(fd int, stall time.Duration) (*stream, *polledConn) {
+	c := &polledConn{fd: fd}
+	s := &stream{conn: c, raw: c, stall: stall}
+	s.in.prepare(unix.SYS_READV)
+	s.out.prepare(unix.SYS_WRITEV)
+	return s, c
+}
+
+// takeSocket takes the socket over from conn, which it closes.
+func takeSocket(conn *net.UnixConn) (fd int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return nil, nil, err
+		return -1, err
 	}
-	c := &polledConn{fd: -1}
 	var dup error
 	// A descriptor of our own: closing conn takes only its own from the poller.
-	err = raw.Control(func(fd uintptr) { c.fd, dup = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	err = raw.Control(func(theirs uintptr) { fd, dup = unix.FcntlInt(theirs, unix.F_DUPFD_CLOEXEC, 0) })
 	if err == nil {
 		err = dup
 	}
 	if err != nil {
-		return nil, nil, err
+		return -1, err
 	}
 	if err := conn.Close(); err != nil {
-		unix.Close(c.fd)
-		return nil, nil, err
+		return -1, errors.Join(err, unix.Close(fd))
 	}
-	growSendBuffer(c.fd)
-	s := &stream{conn: c, raw: c, stall: stall}
-	s.in.prepare(unix.SYS_READV)
-	s.out.prepare(unix.SYS_WRITEV)
-	return s, c, nil
+	return fd, nil
 }
 
 // sendBuffer is room for the replies of one batch, as the kernel counts, which
@@ -121,3 +125,6 @@ func (c *polledConn) free() {
 	c.closed = true
 	unix.Close(c.fd)
 }
+
+// hungUp reports whether the other end is closed.
+func (c *polledConn) hungUp() bool { return hungUp(c.fd) }
