@@ -41,8 +41,8 @@
 // [UBLKConfig.TakeOver] and [NBDKernelConfig.TakeOver] serve them again. What had
 // been acknowledged is at the target; what had not is sent again by the kernel,
 // from the pages that it still has: at once by ublk, unless everything that fits
-// its queue was under way (then 5 s later), by NBD when
-// its timeout has passed, which is longer than [NBDKernelConfig.DeadTime]. NBD
+// its queue was under way (then 5 s later), by NBD, which looks every 10 s whether
+// the connection that a request went over is still there (Linux 5.7 or newer). NBD
 // waits 300 s for a process, and fails everything then; ublk waits for ever.
 //
 // Tags of the process before cannot be taken for one's own: the engine begins

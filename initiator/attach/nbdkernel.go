@@ -16,11 +16,6 @@ type NBDKernelConfig struct {
 	// InFlight is how many requests are in hand at once; more wait in the
 	// socket. Zero means as many as the disk admits ([Info.Depth]).
 	InFlight int
-	// DeadTime is how long the disk tries a request before it fails; negative
-	// means for ever. The kernel waits longer for an answer than that before it
-	// sends a request again: only then does it send again what a process had in
-	// hand that died. Zero means 180 s.
-	DeadTime time.Duration
 	// TakeOver takes over the device that a process which died left, if there
 	// is one for this disk; see UBLKConfig.
 	TakeOver bool
@@ -31,12 +26,16 @@ type NBDKernelConfig struct {
 	OnThread func()
 }
 
-// Timeouts of the kernel's client.
+// Times of the kernel's client.
 const (
-	nbdKernelDeadTime = 180 * time.Second
-	// nbdKernelMargin is by how much the kernel waits longer for an answer than
-	// the disk tries.
-	nbdKernelMargin = 10 * time.Second
+	// nbdKernelLooks is how often it looks whether a request that is not answered
+	// went over a connection that is no more; then it sends it again over the one
+	// that there is now. It never gives a connection up by itself, which is what it
+	// does with requests that take longer than a timeout: how long a disk is tried
+	// is the disk's to say, and the answer to a request that was sent again while
+	// the first was still under way it takes for a fault. For each request that it
+	// looks at it prints a line.
+	nbdKernelLooks = 10 * time.Second
 	// nbdKernelReconnect is how long it waits for a process that takes the
 	// device over before it fails everything.
 	nbdKernelReconnect = 300 * time.Second
@@ -58,7 +57,7 @@ const (
 // the task that sends a request has a signal pending when the room ends in the
 // middle of it, the rest is sent later, but the request may have got another tag
 // meanwhile. The answer to the first one is then taken for a double one, the
-// connection is given up, and everything in flight hangs until the timeout.
+// connection is given up, and everything in flight waits for a new one.
 func (cfg *NBDKernelConfig) socketRoom(maxRequest int) int {
 	return cfg.InFlight * ((maxRequest+nbdPage-1)/nbdPage*nbdPageBuffer + nbdHeadBuffer)
 }
@@ -71,21 +70,7 @@ func (cfg *NBDKernelConfig) validate() (Info, error) {
 	if cfg.InFlight <= 0 {
 		cfg.InFlight = info.Depth
 	}
-	if cfg.DeadTime == 0 {
-		cfg.DeadTime = nbdKernelDeadTime
-	}
 	return info, nil
-}
-
-// timeout is how long the kernel waits for an answer, in whole seconds. A disk
-// that tries for ever is no reason to wait for ever for a process that died:
-// when the time is over the kernel gives up the connection, and we make it a
-// new one.
-func (cfg *NBDKernelConfig) timeout() time.Duration {
-	if cfg.DeadTime < 0 {
-		return nbdKernelDeadTime + nbdKernelMargin
-	}
-	return (cfg.DeadTime + nbdKernelMargin + time.Second - 1).Truncate(time.Second)
 }
 
 // A NBDKernelDevice is a block device of the kernel's NBD client that shows a

@@ -95,6 +95,8 @@ func (d *nbdKernelDevice) create() (*nbdTransmission, error) {
 	d.limit("max_sectors_kb", max(d.info.MaxRequest>>10, 4))
 	// As many as we take in hand, for which there is room in the socket.
 	d.limit("nr_requests", d.cfg.InFlight)
+	// Unless it was told otherwise it is 30 s.
+	d.limit("io_timeout", int(nbdKernelLooks/time.Millisecond))
 	return t, nil
 }
 
@@ -109,12 +111,12 @@ func (d *nbdKernelDevice) limit(name string, n int) {
 func (d *nbdKernelDevice) setting(socket int) nbdSetting {
 	return nbdSetting{
 		index: d.index, socket: socket, backend: nbdBackend(d.info),
-		timeout: d.cfg.timeout(), reconnect: nbdKernelReconnect,
+		reconnect: nbdKernelReconnect,
 	}
 }
 
 // takeOver connects a device whose process died. The kernel sends again what
-// that process had not answered, when its timeout for it has passed.
+// that process had not answered when it looks at it next: see nbdKernelLooks.
 func (d *nbdKernelDevice) takeOver(ctx context.Context) (*nbdTransmission, error) {
 	has, err := d.deviceSize()
 	if err != nil {

@@ -25,10 +25,10 @@ func TestNBDKernelMessages(t *testing.T) {
 	}{
 		{"disconnect", nbdSetting{index: 3}, "0800 0100 03000000"},
 		{"the kernel chooses", nbdSetting{index: nbdAny, size: 1 << 20}, "0c00 0200 0000100000000000"},
-		{"everything", nbdSetting{index: 0, socket: 9, size: 4096, blockSize: 512, flags: 0x16d, timeout: 190 * time.Second,
+		{"everything", nbdSetting{index: 0, socket: 9, size: 4096, blockSize: 512, flags: 0x16d,
 			reconnect: 300 * time.Second, backend: "aoe e1.1"},
 			"0800 0100 00000000" + "0c00 0200 0010000000000000" + "0c00 0300 0002000000000000" +
-				"0c00 0400 be00000000000000" + "0c00 0500 6d01000000000000" + "0c00 0800 2c01000000000000" +
+				"0c00 0500 6d01000000000000" + "0c00 0800 2c01000000000000" +
 				"0d00 0a00 616f652065312e31 00 000000" + // a string ends with a zero
 				"1000 0780 0c00 0180 0800 0100 09000000"}, // nested twice
 	} {
@@ -54,25 +54,6 @@ func TestNBDKernelReply(t *testing.T) {
 	for n := range b[:8] {
 		if index, err := parseNBDIndex(b[:n]); err == nil {
 			t.Errorf("%d bytes of a reply are device %d", n, index)
-		}
-	}
-}
-
-// TestNBDKernelTimeout: the kernel never gives up an answer that the disk still
-// tries to get.
-func TestNBDKernelTimeout(t *testing.T) {
-	for _, row := range []struct{ dead, want time.Duration }{
-		{0, 190 * time.Second},
-		{-1, 190 * time.Second},
-		{10 * time.Second, 20 * time.Second},
-		{1500 * time.Millisecond, 12 * time.Second},
-	} {
-		cfg := NBDKernelConfig{Disk: noDisk{}, DeadTime: row.dead}
-		if _, err := cfg.validate(); err != nil {
-			t.Fatal(err)
-		}
-		if got := cfg.timeout(); got != row.want || row.dead > 0 && got <= row.dead {
-			t.Errorf("dead after %v: timeout %v, want %v", row.dead, got, row.want)
 		}
 	}
 }

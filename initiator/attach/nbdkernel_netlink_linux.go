@@ -22,7 +22,6 @@ const (
 	nbdAttrIndex       = 1
 	nbdAttrSize        = 2 // bytes
 	nbdAttrBlockSize   = 3
-	nbdAttrTimeout     = 4 // seconds
 	nbdAttrServerFlags = 5
 	nbdAttrSockets     = 7 // of nbdSockItem, each with a nbdSockFD
 	nbdAttrDeadTimeout = 8 // seconds
@@ -42,7 +41,6 @@ type nbdSetting struct {
 	size      int64
 	blockSize int
 	flags     uint16
-	timeout   time.Duration
 	reconnect time.Duration
 	backend   string
 }
@@ -58,7 +56,6 @@ func (s nbdSetting) encode() ([]byte, error) {
 	}{
 		{nbdAttrSize, uint64(s.size)},
 		{nbdAttrBlockSize, uint64(s.blockSize)},
-		{nbdAttrTimeout, uint64(s.timeout / time.Second)},
 		{nbdAttrServerFlags, uint64(s.flags)},
 		{nbdAttrDeadTimeout, uint64(s.reconnect / time.Second)},
 	} {

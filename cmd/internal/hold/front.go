@@ -22,7 +22,7 @@ func newFront(ctx context.Context, cfg Config, d attach.Disk) (front, error) {
 		return &ublkFront{dev}, nil
 	case "nbd-kernel":
 		dev, err := attach.NBDKernel(ctx, attach.NBDKernelConfig{
-			Disk: d, ReadOnly: cfg.ReadOnly, DeadTime: cfg.Disk.DeadTime, TakeOver: cfg.TakeOver, OnThread: cfg.OnThread,
+			Disk: d, ReadOnly: cfg.ReadOnly, TakeOver: cfg.TakeOver, OnThread: cfg.OnThread,
 		})
 		if err != nil {
 			return nil, err
