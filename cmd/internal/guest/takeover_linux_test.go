@@ -10,16 +10,17 @@ import (
 //go:embed testdata/takeover.sh
 var takeOverScript string
 
-// tellTakeOver has the process that serves a device killed under load, and the
-// device taken over, kills times for each way to attach: what was acknowledged is
-// there, what was not is done after all, and nobody who uses the device sees an
-// error. rounds says how long that takes.
-func tellTakeOver(t *testing.T, kernel string, kills, rounds int, ways ...string) {
-	t.Helper()
-	k := prepareKernel(t, kernel)
+// TestTakeOver: the process that serves a device is killed under load, and the device
+// taken over, for each way to attach whose device outlives its process: what was
+// acknowledged is there, what was not is done after all, and nobody who uses the
+// device sees an error. TestAttachInGuest, in cmd/internal/e2e, does more of it.
+func TestTakeOver(t *testing.T) {
+	const kills, rounds = 1, 8
+	ways := []string{"ublk", "nbd-kernel"}
+	k := prepare(t)
 	out, err := k.Run(t.Context(), Machine{
 		Script:      fmt.Sprintf("AOE_WAYS='%s' AOE_KILLS=%d AOE_ROUNDS=%d\n%s", strings.Join(ways, " "), kills, rounds, takeOverScript),
-		MemoryBytes: 256 << 20, Modules: []string{"ublk_drv", "nbd"}, // the older kernel has the second only
+		MemoryBytes: 256 << 20, Modules: []string{"ublk_drv", "nbd"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -37,14 +38,4 @@ func tellTakeOver(t *testing.T, kernel string, kills, rounds int, ways ...string
 		}
 	}
 	t.Logf("took %v", out.Took)
-}
-
-// TestTakeOver: each way to attach whose device outlives its process.
-func TestTakeOver(t *testing.T) { tellTakeOver(t, "6.12", 1, 8, "ublk", "nbd-kernel") }
-
-// TestTakeOverOften: ten times, also on the older kernel.
-func TestTakeOverOften(t *testing.T) {
-	needLong(t, "TestTakeOverOften")
-	t.Run("Linux 6.12", func(t *testing.T) { tellTakeOver(t, "6.12", 10, 100, "ublk", "nbd-kernel") })
-	t.Run("Linux 6.1", func(t *testing.T) { tellTakeOver(t, "6.1", 10, 100, "nbd-kernel") })
 }
