@@ -44,8 +44,9 @@ A device of ublk or nbd-kernel outlives the process that serves it: when that is
 killed, requests wait in the kernel, and --takeover serves the same device
 again. What was acknowledged is on the target, what was not is sent again. It
 waits 1 s first, until no frame of the dead process can be on its way; with
-nbd-kernel, what was under way then goes on within 10 s. If nothing was left, it
-attaches anew: say it wherever a supervisor restarts aoe.
+nbd-kernel, what was under way then goes on within 10 s (that often the kernel
+looks; its log says "Possible stuck request" when a target is silent so long). If
+nothing was left, it attaches anew: say it wherever a supervisor restarts aoe.
 
 ` + swapSafeHelp + `
 

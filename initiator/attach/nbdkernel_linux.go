@@ -192,7 +192,7 @@ func (d *nbdKernelDevice) pair() (t *nbdTransmission, theirs int, err error) {
 	return t, fds[1], nil
 }
 
-// A nbdSocket is our end of a pair: a blockingConn, or a polledConn if the disk's loop
+// An nbdSocket is our end of a pair: a blockingConn, or a polledConn if the disk's loop
 // looks after it.
 type nbdSocket interface {
 	// hungUp reports whether the other end is closed.
