@@ -83,12 +83,6 @@ func TestNBDKernelSocketHoldsAllThatIsInFlight(t *testing.T) {
 	}
 }
 
-// noDisk is a disk that is only described.
-type noDisk struct{ Disk }
-
-func (noDisk) Info() Info  { return Info{Name: "e1.1", Serial: "S", MaxRequest: 4096} }
-func (noDisk) Size() int64 { return 1 << 20 }
-
 // TestNBDKernelFlags: a device that has nothing to flush is not told to.
 func TestNBDKernelFlags(t *testing.T) {
 	for _, row := range []struct {
