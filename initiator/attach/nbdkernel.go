@@ -30,11 +30,9 @@ type NBDKernelConfig struct {
 const (
 	// nbdKernelLooks is how often it looks whether a request that is not answered
 	// went over a connection that is no more; then it sends it again over the one
-	// that there is now. It never gives a connection up by itself, which is what it
-	// does with requests that take longer than a timeout: how long a disk is tried
-	// is the disk's to say, and the answer to a request that was sent again while
-	// the first was still under way it takes for a fault. For each request that it
-	// looks at it prints a line.
+	// that there is now (Linux 5.7). It has no timeout besides: with one it gives up a
+	// connection whose disk takes longer, and takes the answer to what it sends twice
+	// for a fault. For each request that it looks at it prints a line.
 	nbdKernelLooks = 10 * time.Second
 	// nbdKernelReconnect is how long it waits for a process that takes the
 	// device over before it fails everything.
