@@ -18,6 +18,11 @@ import (
 //go:embed testdata/kernel.sh
 var kernelScript string
 
+// untilScript is what kernelScript and takeOverScript have in common.
+//
+//go:embed testdata/until.sh
+var untilScript string
+
 const (
 	peerDisk = 64 << 20
 	// flapTime is how long the target's interface is down.
@@ -67,7 +72,7 @@ func (s story) tell(t *testing.T) string {
 	events := &outside{t: t}
 	m := Machine{
 		Script: fmt.Sprintf("AOE_STORY='%s' AOE_NETIF=%s AOE_SECTORS=%d AOE_GROWN=%d AOE_CHECK=%d\n%s",
-			s.parts, strings.Join(netif, ","), peerDisk/512, 2*peerDisk/512, s.checkBytes, kernelScript),
+			s.parts, strings.Join(netif, ","), peerDisk/512, 2*peerDisk/512, s.checkBytes, untilScript+kernelScript),
 		MemoryBytes: 256 << 20, MTU: s.mtu, Interfaces: s.interfaces, DiskBytes: peerDisk, Target: "serve",
 		Modules: []string{"aoe", "crc32c_generic", "ext4"}, Files: aoetools(t),
 		Timeout: 15 * time.Minute, Watch: events.line, Tick: events.tick, Capture: s.capture,
@@ -174,12 +179,14 @@ func TestLinuxDriverMatrix(t *testing.T) {
 	}
 }
 
-// TestKernelScript: the guest's shell can read it, whether or not it is run.
-func TestKernelScript(t *testing.T) {
-	check := exec.Command("sh", "-n")
-	check.Stdin = strings.NewReader(kernelScript)
-	if out, err := check.CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
+// TestTestsScripts: the guest's shell can read them, whether or not they are run.
+func TestTestsScripts(t *testing.T) {
+	for name, script := range map[string]string{"until.sh": untilScript, "kernel.sh": kernelScript, "takeover.sh": takeOverScript} {
+		check := exec.Command("sh", "-n")
+		check.Stdin = strings.NewReader(script)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
 	}
 }
 

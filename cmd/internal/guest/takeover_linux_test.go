@@ -19,7 +19,7 @@ func TestTakeOver(t *testing.T) {
 	ways := []string{"ublk", "nbd-kernel"}
 	k := prepare(t)
 	out, err := k.Run(t.Context(), Machine{
-		Script:      fmt.Sprintf("AOE_WAYS='%s' AOE_KILLS=%d AOE_ROUNDS=%d\n%s", strings.Join(ways, " "), kills, rounds, takeOverScript),
+		Script:      fmt.Sprintf("AOE_WAYS='%s' AOE_KILLS=%d AOE_ROUNDS=%d\n%s", strings.Join(ways, " "), kills, rounds, untilScript+takeOverScript),
 		MemoryBytes: 256 << 20, Modules: []string{"ublk_drv", "nbd"},
 	})
 	if err != nil {

@@ -14,17 +14,6 @@ say() { echo "guest: $*" >/dev/kmsg; }
 
 disk=/dev/etherd/e1.1 sys='/sys/block/etherd!e1.1'
 
-# until_true WHAT COMMAND... tries for a while.
-until_true() {
-	what=$1 n=0
-	shift
-	until "$@"; do
-		n=$((n + 1))
-		[ $n -lt 300 ] || fail "$what"
-		sleep 0.2
-	done
-}
-
 discovered() {
 	aoe-discover
 	[ -b $disk ] && aoe-stat | grep -q "e1.1 .* $AOE_NETIF .* up"

@@ -8,17 +8,6 @@ fail() {
 	exit 1
 }
 
-# until_true WHAT COMMAND... tries for a while.
-until_true() {
-	what=$1 n=0
-	shift
-	until "$@"; do
-		n=$((n + 1))
-		[ $n -lt 1200 ] || fail "$what"
-		sleep 0.05
-	done
-}
-
 # attach WAY FLAG... leaves the process in $daemon and the device in $device.
 attach() {
 	: >/tmp/device
