@@ -11,14 +11,22 @@ import (
 func TestPlanThatCannotBeBackedIsRefused(t *testing.T) {
 	const bytes = 10 << 20
 	for _, row := range []struct {
-		available int64
-		ok        bool
-	}{{bytes, true}, {bytes - 1, false}, {0, false}, {unknown, true}} {
+		available, besides int64
+		refused            string
+	}{
+		{bytes, 0, ""},
+		{bytes - 1, 0, "10240 KiB are to be reserved, 10239 KiB are available"},
+		{0, 0, "10240 KiB are to be reserved, 0 KiB"},
+		{unknown, 0, ""},
+		{bytes + 2048, 2048, ""},
+		{bytes + 2047, 2048, "10240 KiB are to be reserved and 2 KiB are needed besides, 10241 KiB are available"},
+		{unknown, 2048, ""},
+	} {
 		m := newFakeMemory()
 		m.avail = row.available
-		err := backed(m, bytes)
-		if row.ok != (err == nil) || !row.ok && (!errors.Is(err, ErrNotBacked) || !strings.Contains(err.Error(), "10240 KiB are to be reserved")) {
-			t.Errorf("%d available: %v", row.available, err)
+		err := backed(m, bytes, row.besides)
+		if (row.refused == "") != (err == nil) || err != nil && (!errors.Is(err, ErrNotBacked) || !strings.Contains(err.Error(), row.refused)) {
+			t.Errorf("%d available, %d needed besides: %v", row.available, row.besides, err)
 		}
 	}
 }
@@ -38,7 +46,7 @@ func TestPlanLargerThanTheMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Check(); !errors.Is(err, ErrNotBacked) {
+	if err := p.Check(0); !errors.Is(err, ErrNotBacked) {
 		t.Errorf("Check: %v", err)
 	}
 	if r, err := New(p.Config); !errors.Is(err, ErrNotBacked) {
@@ -48,7 +56,10 @@ func TestPlanLargerThanTheMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := small.Check(); err != nil {
+	if err := small.Check(0); err != nil {
 		t.Errorf("a small plan: %v", err)
+	}
+	if err := small.Check(mem.total()); !errors.Is(err, ErrNotBacked) {
+		t.Errorf("a small plan, and all there is besides: %v", err)
 	}
 }

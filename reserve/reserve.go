@@ -89,7 +89,7 @@ func newBacked(cfg Config, mem memory) (*Reserve, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := backed(mem, full.layout().bytes(full.Reserve)); err != nil {
+	if err := backed(mem, full.layout().bytes(full.Reserve), 0); err != nil {
 		return nil, err
 	}
 	return newReserve(cfg, mem)

@@ -214,6 +214,9 @@ func (c attachConfig) attach(cmd *cobra.Command, addr frame.Addr, signals <-chan
 		case <-attached:
 		}
 	}()
+	if err := c.checkRoom(addr); err != nil {
+		return nil, err
+	}
 	l, kernel, err := c.openPort(addr)
 	if err != nil {
 		return nil, err

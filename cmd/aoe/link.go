@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -31,6 +32,19 @@ func openSized(name, kind string, frames int) (link.Link, error) {
 		return nil, exit.Usagef("--link %q: want %s", kind, strings.Join(open.Kinds(), " or "))
 	}
 	return open.With(open.Config{Interface: name, Kind: kind, Frames: frames})
+}
+
+// mtuOf is the MTU of an interface, open or not.
+func mtuOf(name string) (int, error) {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		names, nerr := ethernets()
+		if nerr != nil {
+			return 0, fmt.Errorf("no interface %q: %w", name, errors.Join(err, nerr))
+		}
+		return 0, fmt.Errorf("no interface %q: there are %s: %w", name, strings.Join(names, ", "), err)
+	}
+	return ifi.MTU, nil
 }
 
 // ethernets are the interfaces that are up and have a MAC address, for commands

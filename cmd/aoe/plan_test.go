@@ -99,3 +99,45 @@ func TestPlanThatCannotBeBackedFails(t *testing.T) {
 		t.Errorf("%v: %s", err, b.String())
 	}
 }
+
+// TestAttachIsRefusedWhatCannotBeBacked, with the error of its plan, before an
+// interface is opened, which takes privilege; and not who takes over.
+func TestAttachIsRefusedWhatCannotBeBacked(t *testing.T) {
+	all, err := net.Interfaces()
+	if err != nil || len(all) == 0 {
+		t.Fatalf("no interface to plan for: %v", err)
+	}
+	c := attachConfig{ifname: all[0].Name, maxRequest: 128 << 10, reserved: 1 << 19}
+	cmd := newAttach()
+	cmd.SetContext(t.Context())
+	if _, err := c.attach(cmd, e11, nil); !errors.Is(err, reserve.ErrNotBacked) {
+		t.Errorf("attach: %v", err)
+	}
+	c.takeOver = true
+	if err := c.checkRoom(e11); err != nil {
+		t.Errorf("who takes over is refused: %v", err)
+	}
+}
+
+// TestSwapSafeNeedsRoomForTheProcess besides buffers and rings, and says so.
+func TestSwapSafeNeedsRoomForTheProcess(t *testing.T) {
+	c := attachConfig{maxRequest: 128 << 10, reserved: swapReserved, swapSafe: swapSafeWarn}
+	p, err := c.billFor(e11, 9000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := p.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	if p.ProcessBytes != processBytes || !strings.Contains(b.String(), "the process takes some 12288.0 KiB besides (--swap-safe)") {
+		t.Errorf("%+v\n%s", p, b.String())
+	}
+	if err := p.check(); err != nil {
+		t.Errorf("this machine: %v", err)
+	}
+	p.ProcessBytes = 1 << 50
+	if err := p.check(); runtime.GOOS == "linux" && !errors.Is(err, reserve.ErrNotBacked) {
+		t.Errorf("with a process of 1 PiB: %v", err)
+	}
+}

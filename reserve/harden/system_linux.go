@@ -54,22 +54,23 @@ const timerSlack = time.Millisecond
 // capability"; "arg3, arg4, and arg5 must be zero" (PR_SET_IO_FLUSHER(2const)),
 // which is why prctl gets all five arguments.
 func (*linux) execAsIOFlusher() error {
-	runtime.LockOSThread() // the flag is the thread's, and execve keeps that of the caller
-	defer runtime.UnlockOSThread()
-	if err := unix.Prctl(unix.PR_SET_IO_FLUSHER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("prctl PR_SET_IO_FLUSHER: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0); err != nil {
-		return fmt.Errorf("prctl PR_SET_TIMERSLACK: %w", err)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	env := append(os.Environ(), executedVariable+"="+strconv.Itoa(os.Getpid()))
-	err = unix.Exec(self, os.Args, env)
+	runtime.LockOSThread() // the flag is the thread's, and execve keeps that of the caller
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_IO_FLUSHER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl PR_SET_IO_FLUSHER: %w", err)
+	}
+	if err = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0); err != nil {
+		err = fmt.Errorf("prctl PR_SET_TIMERSLACK: %w", err)
+	} else {
+		err = fmt.Errorf("execve: %w", unix.Exec(self, os.Args, env))
+	}
 	// Nobody else has the flag, so it would be of no use here.
-	return errors.Join(fmt.Errorf("execve: %w", err), unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0))
+	return errors.Join(err, unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0))
 }
 
 // The two flags that PR_SET_IO_FLUSHER sets (PR_IO_FLUSHER in kernel/sys.c, and
