@@ -32,8 +32,8 @@ device in a directory of yours; unmount it and try again.
 What --via ublk and --via nbd-kernel made outlives a process by design, and waits
 to be taken over; that of a lab is ended, and whoever uses it gets I/O errors.
 
-Directories are looked for in --dir, or in $TMPDIR, or /tmp, and /dev/shm, and
-wherever a process or a mount shows one.
+Directories are looked for in $TMPDIR, or /tmp, in /dev/shm, and wherever a
+process or a mount shows one; with --dir, in that directory alone.
 
 EXIT STATUS
   0  nothing is left, or with --dry-run: printed
@@ -62,7 +62,7 @@ EXIT STATUS
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.Dir, "dir", "", "what --dir of the lab was (default $TMPDIR or /tmp)")
+	f.StringVar(&cfg.Dir, "dir", "", "only labs whose --dir was this")
 	f.BoolVarP(&cfg.DryRun, "dry-run", "n", false, "print what there is, and remove nothing")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

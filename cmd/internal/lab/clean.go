@@ -8,8 +8,9 @@ import (
 
 // A CleanConfig says where to look for what labs left that were killed.
 type CleanConfig struct {
-	// Dir is what Config.Dir of those labs was. Whatever it is, what is mounted
-	// or still runs of a lab in another directory is found too.
+	// Dir is what Config.Dir of those labs was, and no other is looked for. If it
+	// is empty, those are found, too, of which something is mounted or still runs,
+	// wherever they are, and guests in /dev/shm.
 	Dir string
 	// DryRun looks and removes nothing.
 	DryRun bool

@@ -149,15 +149,20 @@ func ownersIn(t *testing.T, dir string) (all []owner) {
 	return all
 }
 
-// cleanIn is Clean, and what it found in dir: other tests may leave and have
-// labs elsewhere.
+// cleanIn is Clean of dir. Other tests may leave and have labs elsewhere, which are
+// none of its business.
 func cleanIn(t *testing.T, dir string, dryRun bool) []Leftover {
 	t.Helper()
 	found, err := Clean(context.WithoutCancel(t.Context()), CleanConfig{Dir: dir, DryRun: dryRun})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(found, func(l Leftover) bool { return !strings.HasPrefix(l.Dir, dir+"/") })
+	for _, l := range found {
+		if filepath.Dir(l.Dir) != dir {
+			t.Errorf("it was told to look in %s, and found %s", dir, l.Dir)
+		}
+	}
+	return found
 }
 
 // mustClean is cleanIn when nothing may be kept.
@@ -306,6 +311,9 @@ func TestCleanEndsTheCommand(t *testing.T) {
 	}
 	waitProcesses(t, owners[0], 4) // and the shell
 	c.killed(t)
+	if found := cleanIn(t, t.TempDir(), false); len(found) > 0 {
+		t.Errorf("in another directory: %+v", found)
+	}
 	found := cleanIn(t, dir, true)
 	if len(found) != 1 || len(named(found[0].Removed, "process")) != 4 || len(named(found[0].Removed, "network namespace")) != 1 || found[0].PID != c.Process.Pid {
 		t.Errorf("a dry run shows %+v", found)

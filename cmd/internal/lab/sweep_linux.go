@@ -73,7 +73,8 @@ func clean(ctx context.Context, cfg CleanConfig) ([]Leftover, error) {
 		return nil, err
 	}
 	for _, path := range slices.Concat(marked, mounted) {
-		if dir, ok := labDir(path); ok {
+		dir, ok := labDir(path)
+		if ok && (cfg.Dir == "" || filepath.Dir(dir) == place) {
 			dirs = append(dirs, dir)
 		}
 	}
