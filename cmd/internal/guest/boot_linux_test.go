@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"aoe/cmd/internal/exit"
 )
 
 // prepare is a kernel to boot, or a skip with what is missing.
@@ -78,5 +80,32 @@ func TestPanic(t *testing.T) {
 	}
 	if out.End != Panicked {
 		t.Errorf("ended with %s\n%s", out.End, out.Serial)
+	}
+}
+
+// TestSmallMachineIsLeftAlive: aoe attach --swap-safe refuses a machine that has too
+// little memory for it, and it goes on. It took the last page there was, and then
+// "System is deadlocked on memory".
+func TestSmallMachineIsLeftAlive(t *testing.T) {
+	k := prepare(t)
+	out, err := k.Run(t.Context(), Machine{
+		MemoryBytes: 96 << 20,
+		Script: `aoe attach -i eth0 --via ublk --swap-safe e1.1
+status=$?
+sh -c 'sync && sleep 1' && echo 'it lives'
+exit $status
+`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.End != Exited || out.Status != int(exit.Failed) {
+		t.Errorf("ended with %s and status %d, want exit and %d", out.End, out.Status, exit.Failed)
+	}
+	log := string(out.Serial)
+	for _, want := range []string{"not enough memory to back it", "needed besides", "it lives"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("nothing of %q in\n%s", want, log)
+		}
 	}
 }
