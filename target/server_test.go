@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -326,6 +328,12 @@ func (l *lines) has(s string) bool {
 	return strings.Contains(l.buf.String(), s)
 }
 
+func (l *lines) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.buf.String(), s)
+}
+
 // The log tells of events, and of a failure once and not for each request.
 func TestLogTellsOfEvents(t *testing.T) {
 	var l lines
@@ -352,6 +360,60 @@ func TestLogTellsOfEvents(t *testing.T) {
 	if n := strings.Count(l.buf.String(), "a sync failed"); n != 1 {
 		t.Errorf("the failed sync is logged %d times", n)
 	}
+}
+
+// A shy store does not tell its size while it is away, as that of an NBD server.
+type shy struct {
+	store.Store
+	away atomic.Bool
+}
+
+func (s *shy) Size() (int64, error) {
+	if s.away.Load() {
+		return 0, storetest.ErrInjected
+	}
+	return s.Store.Size()
+}
+
+// TestLogTellsWhenItBeginsAndEnds, and not all the time between: that requests find no
+// buffer, and that a store is away.
+func TestLogTellsWhenItBeginsAndEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l lines
+		g := newGate(1<<20, reads)
+		s := &shy{Store: g}
+		r := begin(t, target.Config{Log: slog.New(slog.NewTextHandler(&l, nil)), BufferCount: 4}, 1, target.Disk{Addr: e21, Store: s})
+		said := func(when string, want map[string]int) {
+			t.Helper()
+			time.Sleep(time.Second) // the watcher looks as often
+			synctest.Wait()
+			for text, n := range want {
+				if got := l.count(text); got != n {
+					t.Errorf("%s: %q is logged %d times, want %d", when, text, got, n)
+				}
+			}
+		}
+		for i := range 2 {
+			s.away.Store(true)
+			before := r.stats(e21).Overflow
+			for range 5 {
+				for lba := range uint64(100) {
+					r.tap.in <- r.read(e21, lba, 1)
+				}
+				said("meanwhile", map[string]int{"the store failed": i + 1, "answers again": i, "are dropped": i + 1, "no longer dropped": i})
+			}
+			held, dropped := r.stats(e21).Held, r.stats(e21).Overflow-before
+			g.open(held)
+			for range held {
+				wantOK(t, r.next(r.tap))
+			}
+			s.away.Store(false)
+			said("soon after", map[string]int{"the store failed": i + 1, "answers again": i + 1, "no longer dropped": i})
+			time.Sleep(10 * time.Second)
+			said("later", map[string]int{"are dropped": i + 1, fmt.Sprintf("no longer dropped\" disk=e2.1 requests=%d\n", dropped): i + 1})
+		}
+		r.close()
+	})
 }
 
 // Stats are for programs to read.

@@ -46,7 +46,7 @@ func (s *Server) watch(stop <-chan struct{}) {
 		defer t.Stop()
 		tick = t.C
 	}
-	told := map[*disk]DiskCounts{}
+	told := map[*disk]logged{}
 	for {
 		select {
 		case <-stop:
@@ -139,10 +139,21 @@ func (s *Server) look(d *disk) {
 	}
 }
 
+// logged is what the log has told of a disk.
+type logged struct {
+	DiskCounts
+	away    bool   // its store does not tell its size
+	dropped uint64 // requests for want of a buffer, since the log said that some are
+	calm    int    // looks since the last of them
+}
+
+// calmAfter looks without a request dropped it is over.
+const calmAfter = 10
+
 // logChanges tells what has failed, and what was edited, since told.
-func (s *Server) logChanges(d *disk, told DiskCounts) DiskCounts {
+func (s *Server) logChanges(d *disk, told logged) logged {
 	d.mu.Lock()
-	now, failed, broken, set := d.counts, d.failed, d.broken, d.settings
+	now, failed, broken, set, away := d.counts, d.failed, d.broken, d.settings, d.sizeless
 	d.mu.Unlock()
 	if now.Edits != told.Edits {
 		s.cfg.Log.Info("settings edited", "disk", d.addr.String(), "edits", now.Edits-told.Edits,
@@ -153,13 +164,33 @@ func (s *Server) logChanges(d *disk, told DiskCounts) DiskCounts {
 			"disk", d.addr.String(), errAttr(failed))
 	}
 	count := func(c DiskCounts) uint64 { return c.ReadErrors + c.WriteErrors + c.KeepErrors + c.SizeErrors }
-	if count(now) != count(told) {
+	if count(now) != count(told.DiskCounts) {
 		s.cfg.Log.Error("the store failed", "disk", d.addr.String(), "reads", now.ReadErrors-told.ReadErrors,
 			"writes", now.WriteErrors-told.WriteErrors, "edits", now.KeepErrors-told.KeepErrors,
 			"size", now.SizeErrors-told.SizeErrors, errAttr(broken))
 	}
-	if n := now.Overflow - told.Overflow; n > 0 {
-		s.cfg.Log.Warn("requests dropped for want of a buffer", "disk", d.addr.String(), "requests", n)
+	if told.away && !away {
+		s.cfg.Log.Info("the store answers again", "disk", d.addr.String())
 	}
-	return now
+	told.away = away
+	s.logDropped(d, &told, now.Overflow-told.Overflow)
+	told.DiskCounts = now
+	return told
+}
+
+// logDropped tells when requests begin to find no buffer, and when that is over. A
+// store that stands still makes it go on for as long.
+func (s *Server) logDropped(d *disk, told *logged, n uint64) {
+	switch {
+	case n > 0 && told.dropped == 0:
+		s.cfg.Log.Warn("requests are dropped for want of a buffer", "disk", d.addr.String(), "requests", n)
+		fallthrough
+	case n > 0:
+		told.dropped, told.calm = told.dropped+n, 0
+	case told.dropped > 0:
+		if told.calm++; told.calm == calmAfter {
+			s.cfg.Log.Info("requests are no longer dropped", "disk", d.addr.String(), "requests", told.dropped)
+			told.dropped = 0
+		}
+	}
 }

@@ -52,6 +52,9 @@ func TestNBDServerOfAnotherHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.progress(t, 100, fmt.Sprintf("the server cut off for %v", cut))
+	if long() {
+		server.waitFor(t, `the store answers again`)
+	}
 	w.stop()
 	w.verify(t, device)
 	daemon.stop(t)
