@@ -33,6 +33,7 @@ type attachConfig struct {
 	via, socket      string
 	readOnly         bool
 	serial           string
+	poll             pollFlag
 	deadsecs         int
 	depth, reserved  int
 	maxRequest       sizeFlag
@@ -94,6 +95,7 @@ func newAttach() *cobra.Command {
 func (c *attachConfig) flags(f *pflag.FlagSet) {
 	interfacesFlag(f, &c.interfaces)
 	linkFlag(f, &c.linkKind)
+	c.poll.flag(f, "answers")
 	f.StringVar(&c.via, "via", "", "how to attach: "+strings.Join(wayNames(), ", ")+" (default the best that gives a block device)")
 	f.StringVar(&c.socket, "socket", "", "path of the socket for --via nbd (default in the run directory)")
 	f.BoolVarP(&c.readOnly, "read-only", "r", false, "refuse writes")

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"aoe/cmd/internal/hold"
 	"aoe/frame"
@@ -81,7 +82,7 @@ func (c *attachConfig) openSteered(addr frame.Addr) (_ link.Link, k hold.Kernel,
 	if k.Pulse, err = k.Guard.Add(k.Table); err != nil {
 		return nil, k, err
 	}
-	l, err := open.With(open.Config{Interface: c.ifname, Kind: open.XDP, Steer: k.Guard.Steer(k.Table)})
+	l, err := open.With(open.Config{Interface: c.ifname, Kind: open.XDP, Poll: time.Duration(c.poll), Steer: k.Guard.Steer(k.Table)})
 	return l, k, err
 }
 
@@ -102,7 +103,7 @@ func (c *attachConfig) openFiltered(addr frame.Addr) (link.Link, hold.Kernel, er
 		return l, k, lerr
 	}
 	k.Table = table
-	ring := open.Config{Interface: name, Kind: open.Ring, FilterFD: table.FilterFD()}
+	ring := open.Config{Interface: name, Kind: open.Ring, Poll: time.Duration(c.poll), FilterFD: table.FilterFD()}
 	if slices.Contains(c.without, filterStep) {
 		// The guard needs the table all the same.
 		k.Unfiltered, k.Why, ring.FilterFD = true, "left out", 0

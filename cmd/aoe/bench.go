@@ -11,12 +11,14 @@ import (
 	"aoe/cmd/internal/exit"
 	"aoe/cmd/internal/show"
 	"aoe/frame"
+	"aoe/frame/link/open"
 	"aoe/initiator"
 )
 
 // A benchConfig is the command line of aoe bench.
 type benchConfig struct {
 	ifname, linkKind string
+	poll             pollFlag
 	pattern          string
 	blockSize, span  sizeFlag
 	depth            int
@@ -72,6 +74,7 @@ EXIT STATUS
 	f := cmd.Flags()
 	interfaceFlag(f, &c.ifname)
 	linkFlag(f, &c.linkKind)
+	c.poll.flag(f, "answers")
 	f.StringVar(&c.pattern, "rw", string(bench.RandRead), "read, write, randread or randwrite")
 	f.Var(&c.blockSize, "bs", "bytes in a request, a multiple of 512")
 	f.IntVar(&c.depth, "depth", 32, "requests in flight")
@@ -95,7 +98,7 @@ func (c benchConfig) run(ctx context.Context, addr frame.Addr) (bench.Result, er
 	if c.depth < 1 || c.blockSize < 1 {
 		return bench.Result{}, exit.Usagef("--depth and --bs must be at least 1")
 	}
-	l, err := openLink(c.ifname, c.linkKind)
+	l, err := openWith(open.Config{Interface: c.ifname, Kind: c.linkKind, Poll: time.Duration(c.poll)})
 	if err != nil {
 		return bench.Result{}, err
 	}

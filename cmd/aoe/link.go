@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -20,18 +21,48 @@ func linkFlag(f *pflag.FlagSet, to *string) {
 	f.StringVar(to, "link", open.Best, fmt.Sprintf("how to receive and send: %s (default %s)", strings.Join(kinds, " or "), kinds[0]))
 }
 
-// openLink opens an interface.
-func openLink(name, kind string) (link.Link, error) { return openSized(name, kind, 0) }
+// A pollFlag is --poll.
+type pollFlag time.Duration
 
-// openSized opens an interface whose receive ring has at least so many slots.
-func openSized(name, kind string, frames int) (link.Link, error) {
-	if name == "" {
+// mostPoll is a hundred times what sleeping and waking up costs.
+const mostPoll = time.Millisecond
+
+// flag defines it. What is waited for is "requests", or "answers".
+func (p *pollFlag) flag(f *pflag.FlagSet, what string) {
+	*p = pollFlag(open.UsualPoll)
+	f.Var(p, "poll", "look for "+what+" for so long before sleeping, where that finds any; 0: sleep at once")
+}
+
+func (p *pollFlag) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	if d < 0 || d > mostPoll {
+		return fmt.Errorf("want a time from 0 to %v", mostPoll)
+	}
+	*p = pollFlag(d)
+	return nil
+}
+
+func (p *pollFlag) String() string { return time.Duration(*p).String() }
+
+func (p *pollFlag) Type() string { return "duration" }
+
+// openLink opens an interface.
+func openLink(name, kind string) (link.Link, error) {
+	return openWith(open.Config{Interface: name, Kind: kind})
+}
+
+// openWith opens an interface that was named on the command line.
+func openWith(cfg open.Config) (link.Link, error) {
+	if cfg.Interface == "" {
 		return nil, exit.Usagef("no interface: say -i eth0")
 	}
-	if kind != open.Best && !slices.Contains(open.Kinds(), kind) {
-		return nil, exit.Usagef("--link %q: want %s", kind, strings.Join(open.Kinds(), " or "))
+	if cfg.Kind != open.Best && !slices.Contains(open.Kinds(), cfg.Kind) {
+		return nil, exit.Usagef("--link %q: want %s", cfg.Kind, strings.Join(open.Kinds(), " or "))
 	}
-	return open.With(open.Config{Interface: name, Kind: kind, Frames: frames})
+	return open.With(cfg)
 }
 
 // mtuOf is the MTU of an interface, open or not.

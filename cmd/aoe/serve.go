@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ import (
 	"aoe/cmd/internal/show"
 	"aoe/frame"
 	"aoe/frame/link"
+	"aoe/frame/link/open"
 	"aoe/frame/link/ring"
 	"aoe/target"
 )
@@ -26,6 +28,7 @@ import (
 type serveConfig struct {
 	interfaces []string
 	linkKind   string
+	poll       pollFlag
 	disks      []served
 
 	readOnly        bool
@@ -69,6 +72,7 @@ func newServe() *cobra.Command {
 	f := cmd.Flags()
 	interfacesFlag(f, &c.interfaces)
 	linkFlag(f, &c.linkKind)
+	c.poll.flag(f, "requests")
 	f.BoolVarP(&c.readOnly, "read-only", "r", false, "refuse writes")
 	f.BoolVar(&c.snapshot, "snapshot", false, "only read the path, and write to a private layer over it that is gone when serve ends")
 	f.StringVar(&c.snapshotFile, "snapshot-file", "", "only read the path, and write to the layer in this file, which is made if it is not there")
@@ -163,7 +167,7 @@ func serve(ctx context.Context, c serveConfig, stdout, stderr io.Writer) error {
 	return serving.Run(ctx, serving.Config{
 		Target: cfg, Interfaces: c.interfaces, Disks: disks, File: c.config, Reload: reload,
 		OpenLink: func(name string, st target.Stats) (link.Link, error) {
-			return openSized(name, c.linkKind, receiveSlots(st))
+			return openWith(open.Config{Interface: name, Kind: c.linkKind, Frames: receiveSlots(st), Poll: time.Duration(c.poll)})
 		},
 		Metrics: c.metrics, RunDir: rundir.Default(), Name: c.name,
 		Print: printServed, Out: stdout,

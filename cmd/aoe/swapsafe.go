@@ -91,6 +91,9 @@ func (c *attachConfig) safely(f *pflag.FlagSet) error {
 			*d.value = d.safe
 		}
 	}
+	if !f.Changed("poll") {
+		c.poll = 0 // its threads are real-time ones: others reclaim memory meanwhile
+	}
 	c.lock = true
 	if !f.Changed("guard") {
 		c.guard = c.swapSafe == swapSafeStrict

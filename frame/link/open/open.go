@@ -3,6 +3,7 @@ package open
 import (
 	"fmt"
 	"runtime"
+	"time"
 
 	"aoe/frame/link"
 	"aoe/frame/link/raw"
@@ -33,6 +34,11 @@ func best() string {
 	return Raw
 }
 
+// UsualPoll is the Config.Poll of a program that wants its answers soon: longer than
+// a round trip between two hosts that both have to be woken, so that one that polls
+// finds the other.
+const UsualPoll = 50 * time.Microsecond
+
 // A Config says what to open, and how. Only Interface is needed.
 type Config struct {
 	// Interface is its name, "eth0", in the network namespace of the calling
@@ -43,6 +49,9 @@ type Config struct {
 	// Frames is how many slots the receive ring of a Ring has at least, and how
 	// many frames an XDP has room for; see [ring.Config] and [xdp.Config].
 	Frames int
+	// Poll is how long a Ring or an XDP looks for frames before it sleeps; see
+	// [ring.Config]. Zero: it sleeps at once.
+	Poll time.Duration
 	// FilterFD is the eBPF socket filter of a Ring, if it is positive; see
 	// [ring.Config].
 	FilterFD int
@@ -60,13 +69,13 @@ func With(cfg Config) (link.Link, error) {
 	// A nil pointer would make a link.Link that is not nil.
 	switch cfg.Kind {
 	case Ring:
-		l, err := ring.Open(ring.Config{Interface: cfg.Interface, Frames: cfg.Frames, FilterFD: cfg.FilterFD})
+		l, err := ring.Open(ring.Config{Interface: cfg.Interface, Frames: cfg.Frames, Poll: cfg.Poll, FilterFD: cfg.FilterFD})
 		if err != nil {
 			return nil, err
 		}
 		return l, nil
 	case XDP:
-		l, err := xdp.Open(xdp.Config{Interface: cfg.Interface, Frames: cfg.Frames, Steer: cfg.Steer})
+		l, err := xdp.Open(xdp.Config{Interface: cfg.Interface, Frames: cfg.Frames, Poll: cfg.Poll, Steer: cfg.Steer})
 		if err != nil {
 			return nil, err
 		}

@@ -20,7 +20,7 @@ func Open(cfg Config) (*Link, error) {
 		cfg.Frames = DefaultFrames
 	}
 	var rx *receiver
-	p, err := port.Open(port.Config{Package: "ring", Interface: cfg.Interface, Receive: func(info nic.Info) (port.Receiver, error) {
+	p, err := port.Open(port.Config{Package: "ring", Interface: cfg.Interface, Poll: cfg.Poll, Receive: func(info nic.Info) (port.Receiver, error) {
 		r, err := openReceiver(cfg, info.Index, info.MTU)
 		if err != nil {
 			return nil, err // not a nil pointer in an interface

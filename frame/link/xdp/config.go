@@ -3,6 +3,7 @@ package xdp
 import (
 	"errors"
 	"os"
+	"time"
 
 	"aoe/frame"
 )
@@ -20,6 +21,10 @@ type Config struct {
 	// Steer makes somebody's XDP program steer frames into the link's sockets.
 	// Nil means that the link attaches a program of its own.
 	Steer Steerer
+
+	// Poll is how long a Recv that finds nothing goes on looking before it sleeps:
+	// see [aoe/frame/link/ring.Config].
+	Poll time.Duration
 
 	// Single does without frames in several chunks, as if the kernel could not
 	// do that: for tests.

@@ -18,7 +18,7 @@ var _ link.Link = (*Link)(nil)
 // for a program of its own. The interface may be down.
 func Open(cfg Config) (*Link, error) {
 	var rx *receiver
-	p, err := port.Open(port.Config{Package: "xdp", Interface: cfg.Interface, Receive: func(info nic.Info) (port.Receiver, error) {
+	p, err := port.Open(port.Config{Package: "xdp", Interface: cfg.Interface, Poll: cfg.Poll, Receive: func(info nic.Info) (port.Receiver, error) {
 		r, err := openReceiver(cfg, info)
 		if err != nil {
 			return nil, err // not a nil pointer in an interface

@@ -2,6 +2,7 @@ package port
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -45,12 +46,15 @@ type Drained struct {
 	Truncated, Foreign int // dropped, see link.Stats
 }
 
-// A Config says what to open. All of it is needed.
+// A Config says what to open. All of it but Poll is needed.
 type Config struct {
 	// Package is the name of the package that the link is of, for errors.
 	Package string
 	// Interface is its name, in the network namespace of the calling thread.
 	Interface string
+	// Poll is how long a wait looks for frames before it sleeps, where that has
+	// been of use lately. Zero: it sleeps at once.
+	Poll time.Duration
 	// Receive opens the receiver.
 	Receive func(nic.Info) (Receiver, error)
 }
@@ -67,6 +71,7 @@ type Link struct {
 	index  int // of the interface that the sockets are bound to
 	waiter waiter
 	alarm  alarm
+	poller poller
 	calls  int // of Recv, see lookEvery
 	heard  bool
 
@@ -76,6 +81,8 @@ type Link struct {
 	tx     int // socket for sending
 	wakeFD int // eventfd(2)
 	closed atomic.Bool
+
+	watching atomic.Bool // there was a Watch
 
 	// wake is one of the wake states below. It spares Wake the system call
 	// when nobody sleeps.
@@ -92,6 +99,9 @@ const (
 	pending        // Wake was called: the next Recv does not wait
 )
 
+// never is when a Recv without a timeout ends, on the alarm's clock.
+const never = time.Duration(math.MaxInt64)
+
 // LookEvery is how many calls of Recv that find frames, and so never wait, pass
 // between two looks for changes of the interface.
 const LookEvery = 256
@@ -107,7 +117,7 @@ var _ link.Link = (*Link)(nil)
 
 // Open opens the interface. It needs CAP_NET_RAW. The interface may be down.
 func Open(cfg Config) (_ *Link, err error) {
-	l := &Link{pkg: cfg.Package, name: cfg.Interface, tx: -1, wakeFD: -1, alarm: alarm{fd: -1}, waiter: waiter{fd: -1}}
+	l := &Link{pkg: cfg.Package, name: cfg.Interface, tx: -1, wakeFD: -1, alarm: alarm{fd: -1}, poller: poller{most: cfg.Poll}, waiter: waiter{fd: -1}}
 	defer func() {
 		if err != nil {
 			l.release()
@@ -154,12 +164,20 @@ func (l *Link) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
 	}
 	// What is there first: finding a frame takes no system call.
 	if n := l.drain(bufs); n > 0 || timeout == 0 || len(bufs) == 0 {
-		if l.calls++; l.calls%LookEvery == 0 && l.nic.Changed() {
-			return n, l.follow()
-		}
-		return n, nil
+		return n, l.lookOnceInAWhile()
 	}
-	end := l.alarm.now() + timeout
+	end := never
+	if timeout > 0 {
+		end = l.alarm.now() + timeout
+	}
+	if l.poller.due() {
+		switch n, err := l.poll(bufs, end); {
+		case err != nil:
+			return 0, fmt.Errorf("%s: %w", l.pkg, err)
+		case n > 0:
+			return n, l.lookOnceInAWhile()
+		}
+	}
 	for {
 		if timeout > 0 {
 			if err := l.alarm.set(end); err != nil {
@@ -174,6 +192,14 @@ func (l *Link) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
 			return 0, nil
 		}
 	}
+}
+
+// lookOnceInAWhile follows the interface where Recv may never sleep.
+func (l *Link) lookOnceInAWhile() error {
+	if l.calls++; l.calls%LookEvery == 0 && l.nic.Changed() {
+		return l.follow()
+	}
+	return nil
 }
 
 // sleep waits once, and is done when Recv has to return although there are no
@@ -219,6 +245,7 @@ func (l *Link) Watch(fd int) error {
 	if l.waiter.fd < 0 {
 		return l.errClosed()
 	}
+	l.watching.Store(true)
 	// Told once, and not as long as it is so: whoever hears of it may not be able
 	// to read yet. Room for writing is not told: a peer makes some with each read.
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: onOther}
