@@ -13,9 +13,9 @@ const (
 	// after a few milliseconds where it has become so.
 	maxPause = 255
 
-	// away is how long one look may take: longer, and somebody else was on the
-	// processor, whom polling keeps from it.
-	away = 20 * time.Microsecond
+	// interrupted is how long one look takes that something came between: an
+	// interrupt, or another thread.
+	interrupted = 3 * time.Microsecond
 
 	// lookElsewhere is how many looks for frames there are to one, a system call,
 	// at the descriptors of others.
@@ -24,13 +24,16 @@ const (
 
 // A poller decides which waits poll before they sleep. Where the other side answers
 // within microseconds, most of a round trip is two threads that go to sleep and are
-// woken; who looks for the answer meanwhile has it four times as fast, and with
-// less processor time for each. Where it does not, looking is a waste: so each time
-// that nothing came is followed by a pause, twice as long as the last.
+// woken; who looks for the answer meanwhile has it several times as fast, and with
+// less processor time for each. Where it does not, looking is a waste, and where
+// others want the processor it is at their cost: so each time that nothing came, or
+// that another thread had to take the processor away, is followed by a pause, twice
+// as long as the last.
 type poller struct {
 	most  time.Duration // how long a wait polls; 0: none does
 	pause int           // waits without polling after the last failure
 	left  int           // of them
+	usage unix.Rusage   // of the thread
 }
 
 // due reports whether the next wait is to poll.
@@ -56,35 +59,46 @@ func (p *poller) ended(well bool) {
 // something or it has looked for long enough. It returns what drain does; sleep
 // finds the rest.
 func (l *Link) poll(bufs [][]byte, end time.Duration) (int, error) {
+	preemptions, err := l.poller.preemptions()
+	if err != nil {
+		return 0, err
+	}
 	before := l.alarm.now()
 	end = min(end, before+l.poller.most)
-	undisturbed := true
+	n, found, disturbed := 0, false, false
 	for look := 1; ; look++ {
-		if n := l.drain(bufs); n > 0 {
-			l.poller.ended(undisturbed)
-			return n, nil
-		}
-		if l.wake.Load() == pending {
-			l.poller.ended(undisturbed)
-			return 0, nil
+		if n = l.drain(bufs); n > 0 || l.wake.Load() == pending {
+			found = true
+			break
 		}
 		if look%lookElsewhere == 0 && l.watching.Load() {
-			there, err := l.waiter.look()
-			if err != nil || there {
-				l.poller.ended(undisturbed)
-				return 0, err
+			if found, err = l.waiter.look(); found || err != nil {
+				break
 			}
 		}
 		now := l.alarm.now()
 		if now >= end {
-			l.poller.ended(false)
-			return 0, nil
+			break
 		}
-		if now-before > away {
-			undisturbed = false
-		}
+		disturbed = disturbed || now-before > interrupted
 		before = now
 	}
+	disturbed = disturbed || l.alarm.now()-before > interrupted // before what was found
+	if disturbed && err == nil {
+		var now int64
+		now, err = l.poller.preemptions()
+		found = found && now == preemptions
+	}
+	l.poller.ended(found)
+	return n, err
+}
+
+// preemptions is how often another thread has taken the processor from this one.
+func (p *poller) preemptions() (int64, error) {
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &p.usage); err != nil {
+		return 0, fmt.Errorf("getrusage: %w", err)
+	}
+	return int64(p.usage.Nivcsw), nil
 }
 
 // look reports whether wait would return at once.

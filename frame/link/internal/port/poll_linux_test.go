@@ -3,6 +3,7 @@ package port
 import (
 	"errors"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -178,5 +179,91 @@ func TestI10PollingDoesNotAllocate(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// A contested receiver finds a frame when another thread has had the processor.
+type contested struct {
+	deaf
+	own    poller
+	before int64
+	t      *testing.T
+}
+
+func (c *contested) Drain([][]byte) Drained {
+	now, err := c.own.preemptions()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	switch {
+	case c.before == 0:
+		c.before = now + 1
+	case now >= c.before:
+		return Drained{Frames: 1}
+	}
+	return Drained{}
+}
+
+// TestPollingGivesWayToOthers: where another thread wants the processor, the next
+// waits sleep, though a frame was found.
+func TestPollingGivesWayToOthers(t *testing.T) {
+	pair := vethtest.New(t, veth.Config{})
+	l := openPolling(t, pair.A, &contested{t: t})
+	var one unix.CPUSet
+	one.Set(firstProcessor(t))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer affinity(t, one)()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer affinity(t, one)()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	n, err := l.Recv(make([][]byte, 1), -1)
+	close(stop)
+	<-stopped
+	if n != 1 || err != nil || l.poller.left != 1 {
+		t.Errorf("Recv = %d, %v, and %d waits sleep, want 1 and 1", n, err, l.poller.left)
+	}
+}
+
+// firstProcessor is one that this process may run on.
+func firstProcessor(t *testing.T) int {
+	t.Helper()
+	var may unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &may); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; ; i++ {
+		if may.IsSet(i) {
+			return i
+		}
+	}
+}
+
+// affinity keeps the thread on the processors of set until the function that it
+// returns is called.
+func affinity(t *testing.T, set unix.CPUSet) func() {
+	var before unix.CPUSet
+	err := unix.SchedGetaffinity(0, &before)
+	if err == nil {
+		err = unix.SchedSetaffinity(0, &set)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	return func() {
+		if err := unix.SchedSetaffinity(0, &before); err != nil {
+			t.Error(err)
+		}
 	}
 }
