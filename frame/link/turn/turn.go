@@ -30,8 +30,8 @@ type Turn struct {
 }
 
 // Yield ends the turn if it has lasted long, and begins another: others may run
-// first. It is called before each wait, where it holds nothing up. It does not
-// allocate.
+// first. It is called where a loop begins anew, whether or not it will have to wait.
+// It does not allocate.
 func (t *Turn) Yield() {
 	if t.over(time.Now()) {
 		runtime.Gosched()

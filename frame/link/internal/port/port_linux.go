@@ -10,6 +10,7 @@ import (
 
 	"aoe/frame/link"
 	"aoe/frame/link/internal/nic"
+	"aoe/frame/link/turn"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,7 +73,8 @@ type Link struct {
 	waiter waiter
 	alarm  alarm
 	poller poller
-	calls  int // of Recv, see lookEvery
+	turn   turn.Turn // of the goroutine that receives
+	calls  int       // of Recv, see lookEvery
 	heard  bool
 
 	// fdMu keeps descriptors open while others than Recv use them: Send, Wake
@@ -162,6 +164,8 @@ func (l *Link) Recv(bufs [][]byte, timeout time.Duration) (int, error) {
 	if l.closed.Load() {
 		return 0, l.errClosed()
 	}
+	// Here and not before a wait: a Recv that always finds frames never waits.
+	l.turn.Yield()
 	// What is there first: finding a frame takes no system call.
 	if n := l.drain(bufs); n > 0 || timeout == 0 || len(bufs) == 0 {
 		return n, l.lookOnceInAWhile()

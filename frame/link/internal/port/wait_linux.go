@@ -3,8 +3,6 @@ package port
 import (
 	"fmt"
 
-	"aoe/frame/link/turn"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -25,8 +23,6 @@ type waiter struct {
 	fd     int
 	events []unix.EpollEvent // filled by the kernel
 	said   []uint32          // what each source said when wait returned
-
-	turn turn.Turn // of the goroutine that waits
 }
 
 func openWaiter() (waiter, error) {
@@ -61,7 +57,6 @@ func (w *waiter) watch(first int, fds ...int) error {
 // alarm. A signal, which the Go runtime sends to its own threads, does not end it.
 func (w *waiter) wait() error {
 	clear(w.said)
-	w.turn.Yield()
 	for {
 		n, err := unix.EpollWait(w.fd, w.events, -1)
 		switch err {
