@@ -36,8 +36,28 @@ func openFile(cfg Config, device bool) (*os.File, error) {
 		return nil, fmt.Errorf("%s is %w: unmount it, or stop what uses it, or serve it read-only", cfg.Path, ErrLocked)
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS):
 		return nil, fmt.Errorf("%w: serve it read-only, or give this user the right to write it", err)
+	case err != nil:
+		return nil, err
 	}
-	return f, err
+	if err := keepAccessTime(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// keepAccessTime spares the file system a look at its clock for each read, and
+// writing down when a disk was read last, if the file is this user's: "the flag was
+// specified, but the effective user ID of the caller did not match the owner of the
+// file and the caller was not privileged" is EPERM (open(2), O_NOATIME).
+func keepAccessTime(f *os.File) error {
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, flags|unix.O_NOATIME)
+	}
+	if err != nil && err != unix.EPERM {
+		return fmt.Errorf("%s: O_NOATIME: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // fd is the file's descriptor. os.File.Fd would make the file blocking, which

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -293,5 +294,40 @@ func TestH17CacheOfADevice(t *testing.T) {
 	}
 	if other := cache(store.Config{Path: loop(t, 1<<20)}); other == before {
 		t.Errorf("another device is in %q, too", other)
+	}
+}
+
+// TestReadingLeavesTheAccessTime, where a file system keeps one at all.
+func TestReadingLeavesTheAccessTime(t *testing.T) {
+	p := image(t, t.TempDir(), 1<<20)
+	long := time.Unix(1, 0)
+	accessed := func() time.Time {
+		t.Helper()
+		var st unix.Stat_t
+		if err := unix.Stat(p, &st); err != nil {
+			t.Fatal(err)
+		}
+		return time.Unix(st.Atim.Unix())
+	}
+	reset := func() {
+		t.Helper()
+		if err := os.Chtimes(p, long, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reset()
+	if _, err := os.ReadFile(p); err != nil {
+		t.Fatal(err)
+	}
+	if accessed().Equal(long) {
+		t.Skip("needs a file system that is not mounted with noatime")
+	}
+	reset()
+	s := open(t, store.Config{Path: p})
+	if _, err := s.ReadAt(make([]byte, 4096), 0); err != nil {
+		t.Fatal(err)
+	}
+	if at := accessed(); !at.Equal(long) {
+		t.Errorf("read at %v", at)
 	}
 }
