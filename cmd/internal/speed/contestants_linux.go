@@ -13,6 +13,7 @@ import (
 	"aoe/frame"
 	"aoe/frame/link"
 	"aoe/frame/link/linktest"
+	"aoe/frame/link/open"
 	"aoe/initiator"
 )
 
@@ -134,7 +135,7 @@ func useDisk(ctx context.Context, p *process, w workload, d time.Duration, seed 
 		return r, st, err
 	}
 	var l link.Link
-	if l, err = openRing(p.pair.A); err != nil {
+	if l, err = openRing(p.pair.A, open.UsualPoll); err != nil {
 		return r, st, err
 	}
 	if worse != nil {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"aoe/frame/link/echo"
+	"aoe/frame/link/open"
 	"aoe/target"
 )
 
@@ -16,7 +17,7 @@ import (
 // many in flight as an initiator may have.
 func runEcho(ctx context.Context, b *bed, w workload, d time.Duration) (s sample, err error) {
 	request, reply := w.frameSizes()
-	client, err := openRing(b.echo.A)
+	client, err := openRing(b.echo.A, open.UsualPoll)
 	if err != nil {
 		return sample{}, err
 	}

@@ -21,9 +21,10 @@ const stuck, lostAfter = 30 * time.Second, time.Second
 // frameRoom holds any frame at MTU 9000.
 const frameRoom = 9216
 
-func openRing(host *veth.Host) (l *ring.Link, err error) {
+// openRing opens a host's interface, to poll it for so long.
+func openRing(host *veth.Host, poll time.Duration) (l *ring.Link, err error) {
 	err = host.Do(func() error {
-		l, err = ring.Open(ring.Config{Interface: host.Interface})
+		l, err = ring.Open(ring.Config{Interface: host.Interface, Poll: poll})
 		return err
 	})
 	return l, err
@@ -32,7 +33,7 @@ func openRing(host *veth.Host) (l *ring.Link, err error) {
 // runPlain keeps a window of frames in flight with nothing around it: the tag
 // is the index of the frame in the window.
 var runPlain client = func(ctx context.Context, b *bed, t *process, w workload, d time.Duration) (n count, err error) {
-	l, err := openRing(t.pair.A)
+	l, err := openRing(t.pair.A, 0)
 	if err != nil {
 		return count{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"aoe/frame"
 	"aoe/frame/link"
 	"aoe/frame/link/echo"
+	"aoe/frame/link/open"
 	"aoe/frame/link/ring"
 	"aoe/initiator"
 	"aoe/initiator/attach"
@@ -59,7 +60,7 @@ func answerEcho(ctx context.Context, ifname string, reply int) error {
 
 // onRing opens the interface, says that all is ready, and serves until ctx ends.
 func onRing(ctx context.Context, ifname string, serve func(link.Link) error) error {
-	l, err := ring.Open(ring.Config{Interface: ifname})
+	l, err := ring.Open(ring.Config{Interface: ifname, Poll: open.UsualPoll})
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func openFor(ctx context.Context, size int64, ifname []string) (attach.Disk, fun
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := ring.Open(ring.Config{Interface: ifname[0]})
+	l, err := ring.Open(ring.Config{Interface: ifname[0], Poll: open.UsualPoll})
 	if err != nil {
 		return nil, nil, err
 	}
