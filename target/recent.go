@@ -1,8 +1,10 @@
 package target
 
 import (
-	"hash/maphash"
+	"math/rand/v2"
 	"time"
+
+	"github.com/zeebo/xxh3"
 
 	"aoe/frame"
 )
@@ -32,7 +34,7 @@ const sourceOffset = 6
 type recent struct {
 	life    time.Duration // how long a copy can be under way
 	start   time.Time
-	seed    maphash.Seed
+	seed    uint64 // of the digests, unlike any other memory's
 	buckets [][recentWays]wrote
 	reusers [16]frame.MAC // that use tags again, the latest
 	reuser  int           // the place for the next
@@ -59,7 +61,7 @@ func newRecent(writes int, life time.Duration) recent {
 	for n*recentWays < writes {
 		n *= 2
 	}
-	return recent{life: life, start: time.Now(), seed: maphash.MakeSeed(), buckets: make([][recentWays]wrote, n)}
+	return recent{life: life, start: time.Now(), seed: rand.Uint64(), buckets: make([][recentWays]wrote, n)}
 }
 
 // now is the time of an event, never 0.
@@ -72,7 +74,7 @@ func (m *recent) digest(c *claim, b []byte) uint64 {
 		return 0
 	}
 	n := frame.ATADataOffset + int(c.ata.Count)*frame.SectorSize
-	return maphash.Bytes(m.seed, b[sourceOffset:min(n, len(b))])
+	return xxh3.HashSeed(b[sourceOffset:min(n, len(b))], m.seed)
 }
 
 // bucket is where writes of that sender and tag are.
