@@ -23,7 +23,7 @@ func serveBare(ctx context.Context, ifname, image string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return onRing(ctx, ifname, func(l link.Link) error { return answerBare(l, file) })
+	return onRing(ctx, ifname, 0, func(l link.Link) error { return answerBare(l, file) })
 }
 
 // A file is what answerBare reads and writes.

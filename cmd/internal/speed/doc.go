@@ -35,8 +35,8 @@
 //   - library: what `aoe bench` does, in this process
 //   - fio: fio, on NBD or on a block device
 //
-// All but vblade, nbdkit and the plain client look for frames for a while before they
-// sleep, as `aoe serve` does (--poll).
+// The echo, the library and aoe look for frames for a while before they sleep
+// (--poll); the others sleep at once.
 //
 // What a table needs beyond Go is Debian's vblade, fio, nbdkit, iproute2,
 // e2fsprogs and mount; see docs/SPEED.md.

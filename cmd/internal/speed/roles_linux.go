@@ -55,12 +55,13 @@ func playRole(args []string) error {
 }
 
 func answerEcho(ctx context.Context, ifname string, reply int) error {
-	return onRing(ctx, ifname, func(l link.Link) error { return echo.Serve(l, echo.Config{Reply: reply}) })
+	return onRing(ctx, ifname, open.UsualPoll, func(l link.Link) error { return echo.Serve(l, echo.Config{Reply: reply}) })
 }
 
-// onRing opens the interface, says that all is ready, and serves until ctx ends.
-func onRing(ctx context.Context, ifname string, serve func(link.Link) error) error {
-	l, err := ring.Open(ring.Config{Interface: ifname, Poll: open.UsualPoll})
+// onRing opens the interface, to poll it for so long, says that all is ready, and
+// serves until ctx ends.
+func onRing(ctx context.Context, ifname string, poll time.Duration, serve func(link.Link) error) error {
+	l, err := ring.Open(ring.Config{Interface: ifname, Poll: poll})
 	if err != nil {
 		return err
 	}
