@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -214,22 +215,18 @@ func TestPollingGivesWayToOthers(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer affinity(t, one)()
-	stop, stopped := make(chan struct{}), make(chan struct{})
+	var stop atomic.Bool
+	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer affinity(t, one)()
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for !stop.Load() {
 		}
 	}()
 	n, err := l.Recv(make([][]byte, 1), -1)
-	close(stop)
+	stop.Store(true)
 	<-stopped
 	if n != 1 || err != nil || l.poller.left != 1 {
 		t.Errorf("Recv = %d, %v, and %d waits sleep, want 1 and 1", n, err, l.poller.left)
