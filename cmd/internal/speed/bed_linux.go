@@ -144,14 +144,10 @@ func (b *bed) keep(name string, p *process) {
 	b.push(p.stop)
 }
 
-// serveOurs starts our target in a mode; empty is the default.
-func (b *bed) serveOurs(name, dir, mode string) error {
+// serveOurs starts our target.
+func (b *bed) serveOurs(name, dir string, flags ...string) error {
 	return b.serve(name, dir, func(image, eth string) []string {
-		command := []string{b.binary, "serve", "-i", eth}
-		if mode != "" {
-			command = append(command, "--mode", mode)
-		}
-		return append(command, diskAddr, image)
+		return slices.Concat([]string{b.binary, "serve", "-i", eth}, flags, []string{diskAddr, image})
 	})
 }
 

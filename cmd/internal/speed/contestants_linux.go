@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"aoe/frame/link"
 	"aoe/frame/link/linktest"
 	"aoe/frame/link/open"
+	"aoe/frame/link/veth"
 	"aoe/initiator"
 )
 
@@ -99,12 +101,25 @@ func usages(a, b *process) (both [2]usage, err error) {
 // seed of the offsets: the same for every contestant.
 const seed = 1
 
-// runBench is `aoe bench` as a process.
-var runBench client = func(ctx context.Context, b *bed, p *process, w workload, d time.Duration) (count, error) {
-	host := p.pair.A
-	cmd := b.command(host, "bench", "-i", host.Interface, "--json", "--rw", string(w.pattern),
+// runBench is `aoe bench` as a process, runBenchAsleep one that sleeps at once when
+// there is no answer.
+var (
+	runBench       = benchWith()
+	runBenchAsleep = benchWith(noPoll...)
+)
+
+var noPoll = []string{"--poll", "0"}
+
+func benchWith(flags ...string) client {
+	return func(ctx context.Context, b *bed, p *process, w workload, d time.Duration) (count, error) {
+		return benched(ctx, b, p.pair.A, w, d, flags)
+	}
+}
+
+func benched(ctx context.Context, b *bed, host *veth.Host, w workload, d time.Duration, flags []string) (count, error) {
+	cmd := b.command(host, slices.Concat([]string{"bench", "-i", host.Interface, "--json", "--rw", string(w.pattern),
 		"--bs", strconv.Itoa(w.size), "--depth", strconv.Itoa(w.depth), "--time", d.String(),
-		"--seed", strconv.Itoa(seed), "--destroy-data", diskAddr)
+		"--seed", strconv.Itoa(seed), "--destroy-data", diskAddr}, flags)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

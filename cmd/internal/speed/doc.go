@@ -17,6 +17,8 @@
 //   - target: our target in flush mode and vblade, files on tmpfs
 //   - durable: our target in its modes, and vblade that writes synchronously, on
 //     ext4 on a disk
+//   - poll: our client on our target, with and without looking for frames before
+//     they sleep
 //   - initiator: our client as a library on our target, and nothing in between
 //   - nbd: fio on a disk of ours through a socket, and on nbdkit over TCP
 //   - fuse: a block device of an attached disk, and of memory

@@ -34,7 +34,7 @@ func measureLoss(ctx context.Context, out io.Writer, cfg config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	if err = b.serveOurs(oursName, b.dir, ""); err != nil {
+	if err = b.serveOurs(oursName, b.dir); err != nil {
 		return err
 	}
 	p := &printer{w: out}

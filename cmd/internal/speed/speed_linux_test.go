@@ -140,7 +140,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"", "path", len(pathSuite.workloads)},
 		{"-table target,nbd", "target nbd", len(targetSuite.workloads)},
-		{"-table all", "path target durable initiator nbd fuse sequential profile", len(pathSuite.workloads)},
+		{"-table all", "path target durable poll initiator nbd fuse sequential profile", len(pathSuite.workloads)},
 		{"-table=initiator -only=randread", "initiator", 2},
 		{"-table initiator -only nothing", "", 0},
 		{"-table none", "", 0},

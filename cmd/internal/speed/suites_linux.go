@@ -42,12 +42,13 @@ const (
 	socketName           = "socket"
 	deviceName           = "device"
 	memoryName           = "memory"
+	asleepName           = "asleep"
 )
 
 // echoed is the contestant that is the limit.
 var echoed = contestant{"echo", runEcho}
 
-var suites = []suite{pathSuite, targetSuite, durableSuite, initiatorSuite, nbdSuite, fuseSuite, sequentialSuite, profileSuite}
+var suites = []suite{pathSuite, targetSuite, durableSuite, pollSuite, initiatorSuite, nbdSuite, fuseSuite, sequentialSuite, profileSuite}
 
 var pathSuite = suite{
 	name:  "path",
@@ -82,7 +83,7 @@ var pathSuite = suite{
 	},
 	build: func(b *bed) error {
 		return inTurn(b.echoCable,
-			func() error { return b.serveOurs(oursName, b.dir, "") },
+			func() error { return b.serveOurs(oursName, b.dir) },
 			func() error { return b.serveTheirs(vbladeName, b.dir) })
 	},
 	memory: oursName,
@@ -118,7 +119,7 @@ var targetSuite = suite{
 	build: func(b *bed) error {
 		return inTurn(b.echoCable,
 			func() error { return b.serveBare(bareName) },
-			func() error { return b.serveOurs(flushName, b.dir, "flush") },
+			func() error { return b.serveOurs(flushName, b.dir, "--mode", "flush") },
 			func() error { return b.serveTheirs(vbladeName, b.dir) })
 	},
 	memory: flushName,
@@ -164,9 +165,45 @@ var durableSuite = suite{
 		return inTurn(
 			func() error { return b.serveTheirs(vbladeName, dir, "-s") },
 			func() error { return b.serveTheirs(vbladeDirectName, dir, "-s", "-d") },
-			func() error { return b.serveOurs(oursName, dir, "sync") },
-			func() error { return b.serveOurs(directName, dir, "direct") },
-			func() error { return b.serveOurs(flushName, dir, "flush") })
+			func() error { return b.serveOurs(oursName, dir, "--mode", "sync") },
+			func() error { return b.serveOurs(directName, dir, "--mode", "direct") },
+			func() error { return b.serveOurs(flushName, dir, "--mode", "flush") })
+	},
+}
+
+var pollSuite = suite{
+	name:  "poll",
+	about: "`aoe bench` on `aoe serve`, where both, one, or neither of them looks for frames before it sleeps; files on tmpfs",
+	workloads: []workload{
+		{bench.RandRead, 4096, 1},
+		{bench.RandWrite, 4096, 1},
+		{bench.RandRead, 4096, 4},
+		{bench.RandRead, 4096, 32},
+		{bench.RandWrite, 4096, 32},
+		{bench.Read, payload, 32},
+		{bench.Write, payload, 32},
+	},
+	contestants: []contestant{
+		runBenchAsleep.on("neither", asleepName),
+		runBenchAsleep.on("the target", oursName),
+		runBench.on("the client", asleepName),
+		runBench.on("both", oursName),
+	},
+	comparisons: []comparison{
+		{"the target / neither", "the target", "neither"},
+		{"the client / neither", "the client", "neither"},
+		{"both / neither", "both", "neither"},
+	},
+	costs: []cost{
+		{"target, neither", "neither", ofTarget},
+		{"target, both", "both", ofTarget},
+		{"client, neither", "neither", ofClient},
+		{"client, both", "both", ofClient},
+	},
+	build: func(b *bed) error {
+		return inTurn(
+			func() error { return b.serveOurs(oursName, b.dir) },
+			func() error { return b.serveOurs(asleepName, b.dir, noPoll...) })
 	},
 }
 
@@ -193,7 +230,7 @@ var initiatorSuite = suite{
 		{"library", "library on aoe", ofClient},
 	},
 	build: func(b *bed) error {
-		return inTurn(b.echoCable, func() error { return b.serveOurs(oursName, b.dir, "") })
+		return inTurn(b.echoCable, func() error { return b.serveOurs(oursName, b.dir) })
 	},
 }
 
@@ -224,7 +261,7 @@ var nbdSuite = suite{
 
 func buildNBD(b *bed) error {
 	return inTurn(
-		func() error { return b.serveOurs(oursName, b.dir, "") },
+		func() error { return b.serveOurs(oursName, b.dir) },
 		func() error { return b.serveNBD(nbdkitName, b.processes[oursName].pair) },
 		func() error { return b.attachNBD(socketName, oursName) })
 }
@@ -254,7 +291,7 @@ var fuseSuite = suite{
 	},
 	build: func(b *bed) error {
 		return inTurn(
-			func() error { return b.serveOurs(oursName, b.dir, "") },
+			func() error { return b.serveOurs(oursName, b.dir) },
 			func() error { return b.attachFUSE(memoryName, "") },
 			func() error { return b.attachFUSE(deviceName, oursName) })
 	},
