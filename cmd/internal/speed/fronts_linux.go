@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,16 +26,29 @@ func (b *bed) serveNBD(name string, pair *veth.Pair) error {
 			return fmt.Errorf("ip: %w (apt-get install iproute2)\n%s", err, out)
 		}
 	}
+	return b.startNBD(name, pair, "nbd://"+farIP+"/", "--ipaddr", farIP)
+}
+
+// serveNBDHere starts nbdkit on a Unix socket, for an image of its own: what its
+// clients get without any network.
+func (b *bed) serveNBDHere(name string, pair *veth.Pair) error {
+	socket := filepath.Join(b.dir, name+".sock")
+	return b.startNBD(name, pair, "nbd+unix:///?socket="+socket, "--unix", socket)
+}
+
+// startNBD starts nbdkit at the far end of the cable. Clients find it at the URI.
+func (b *bed) startNBD(name string, pair *veth.Pair, uri string, flags ...string) error {
 	image, err := b.image(b.dir, name)
 	if err != nil {
 		return err
 	}
 	pid := filepath.Join(b.dir, name+".pid")
-	if err := b.startTarget(name, pair, []string{"nbdkit", "--foreground", "--ipaddr", farIP, "--pidfile", pid, "file", image}); err != nil {
+	command := slices.Concat([]string{"nbdkit", "--foreground", "--pidfile", pid}, flags, []string{"file", image})
+	if err := b.startTarget(name, pair, command); err != nil {
 		return err
 	}
 	p := b.processes[name]
-	p.at = "nbd://" + farIP + "/"
+	p.at = uri
 	ctx, cancel := context.WithTimeout(context.Background(), readyTime)
 	defer cancel()
 	// "Write PIDFILE (containing the process ID of the server) after nbdkit

@@ -39,6 +39,7 @@ const (
 	vbladeName           = "vblade"
 	vbladeDirectName     = "vblade direct"
 	nbdkitName           = "nbdkit"
+	nbdkitHereName       = "nbdkit-here"
 	socketName           = "socket"
 	deviceName           = "device"
 	memoryName           = "memory"
@@ -74,6 +75,7 @@ var pathSuite = suite{
 		{"our client / plain (on vblade)", "aoe on vblade", "plain on vblade"},
 		{"ours / vblade and plain", "aoe on aoe", "plain on vblade"},
 		{"ours / echo", "aoe on aoe", "echo"},
+		{"echo / vblade and plain", "echo", "plain on vblade"},
 	},
 	costs: []cost{
 		{"vblade", "plain on vblade", ofTarget},
@@ -109,6 +111,7 @@ var targetSuite = suite{
 		{"bare / vblade", "bare", "vblade"},
 		{"ours / bare", "aoe, flush mode", "bare"},
 		{"ours / echo", "aoe, flush mode", "echo"},
+		{"echo / vblade", "echo", "vblade"},
 	},
 	costs: []cost{
 		{"echo", "echo", ofTarget},
@@ -237,7 +240,7 @@ var initiatorSuite = suite{
 var nbdSuite = suite{
 	name:   "nbd",
 	spread: true,
-	about:  "fio on `aoe attach --via nbd`, and on nbdkit over TCP on the same cable; files on tmpfs",
+	about:  "fio on `aoe attach --via nbd`, and on nbdkit over TCP on the same cable, and on a Unix socket, without a network; files on tmpfs",
 	workloads: []workload{
 		{bench.RandRead, 4096, 1},
 		{bench.RandRead, 4096, 32},
@@ -246,17 +249,26 @@ var nbdSuite = suite{
 	},
 	contestants: []contestant{
 		runFio.on("fio on nbdkit", nbdkitName),
+		runFio.on("fio on nbdkit without a network", nbdkitHereName),
 		runFio.through("fio on aoe", socketName, oursName),
 	},
-	comparisons: []comparison{{"ours / nbdkit", "fio on aoe", "fio on nbdkit"}},
+	comparisons: []comparison{
+		{"ours / nbdkit", "fio on aoe", "fio on nbdkit"},
+		{"without a network / nbdkit", "fio on nbdkit without a network", "fio on nbdkit"},
+	},
 	costs: []cost{
 		{"nbdkit", "fio on nbdkit", ofTarget},
+		{"nbdkit without a network", "fio on nbdkit without a network", ofTarget},
 		{"our target", "fio on aoe", ofTarget},
 		{"aoe attach", "fio on aoe", ofFront},
 		{"fio on nbdkit", "fio on nbdkit", ofClient},
 		{"fio on aoe", "fio on aoe", ofClient},
 	},
-	build: buildNBD,
+	build: func(b *bed) error {
+		return inTurn(
+			func() error { return buildNBD(b) },
+			func() error { return b.serveNBDHere(nbdkitHereName, b.processes[oursName].pair) })
+	},
 }
 
 func buildNBD(b *bed) error {
