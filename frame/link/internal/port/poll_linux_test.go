@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"aoe/frame/link/internal/nic"
 	"aoe/frame/link/veth"
 	"aoe/frame/link/veth/vethtest"
 
@@ -59,24 +58,10 @@ func (l *late) Drain([][]byte) Drained {
 	return Drained{}
 }
 
-// openPolling opens the host's interface on rx. The link polls for as long as it takes.
+// openPolling is openOn for a link that polls for as long as it takes.
 func openPolling(t *testing.T, h *veth.Host, rx Receiver) *Link {
 	t.Helper()
-	var l *Link
-	err := h.Do(func() (err error) {
-		l, err = Open(Config{Package: "port", Interface: h.Interface, Poll: time.Hour,
-			Receive: func(nic.Info) (Receiver, error) { return rx, nil }})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
+	return openOn(t, h, rx, time.Hour)
 }
 
 // A frame, or something else, is there at the looks-th look. Who looks elsewhere may

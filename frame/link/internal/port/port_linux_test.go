@@ -24,12 +24,12 @@ func (deaf) MTU(interfaces int) int      { return interfaces }
 func (deaf) Drops() uint64               { return 0 }
 func (deaf) Close() error                { return nil }
 
-// openOn opens the host's interface for a test, which closes it.
-func openOn(t testing.TB, h *veth.Host) *Link {
+// openOn opens the host's interface on rx for a test, which closes it.
+func openOn(t testing.TB, h *veth.Host, rx Receiver, poll time.Duration) *Link {
 	t.Helper()
 	var l *Link
 	err := h.Do(func() (err error) {
-		l, err = Open(Config{Package: "port", Interface: h.Interface, Receive: func(nic.Info) (Receiver, error) { return deaf{}, nil }})
+		l, err = Open(Config{Package: "port", Interface: h.Interface, Poll: poll, Receive: func(nic.Info) (Receiver, error) { return rx, nil }})
 		return err
 	})
 	if err != nil {
@@ -47,7 +47,7 @@ func openOn(t testing.TB, h *veth.Host) *Link {
 // never sleeps, and looks once in a while.
 func TestH19ABusyRecvNoticesChanges(t *testing.T) {
 	pair := vethtest.New(t, veth.Config{MTU: 1500})
-	a := openOn(t, pair.A)
+	a := openOn(t, pair.A, deaf{}, 0)
 	pair.A.SetMTU(1400)
 	bufs := [][]byte{make([]byte, 100)}
 	for range LookEvery {
@@ -65,7 +65,7 @@ func TestH19ABusyRecvNoticesChanges(t *testing.T) {
 // write must not make all later waits return at once.
 func TestAWakeWrittenLateIsHarmless(t *testing.T) {
 	pair := vethtest.New(t, veth.Config{})
-	a := openOn(t, pair.A)
+	a := openOn(t, pair.A, deaf{}, 0)
 	a.writeWake() // late: nobody sleeps, nothing is pending
 	const timeout = 20 * time.Millisecond
 	for i := range 2 {
@@ -81,7 +81,7 @@ func TestAWakeWrittenLateIsHarmless(t *testing.T) {
 // stays as it is.
 func TestI10AWakeIsFreeWhenNobodySleeps(t *testing.T) {
 	pair := vethtest.New(t, veth.Config{})
-	a := openOn(t, pair.A)
+	a := openOn(t, pair.A, deaf{}, 0)
 	for range 100 {
 		a.Wake()
 	}
@@ -95,7 +95,7 @@ func TestI10AWakeIsFreeWhenNobodySleeps(t *testing.T) {
 // that something comes, and of its hang-up.
 func TestWatch(t *testing.T) {
 	pair := vethtest.New(t, veth.Config{MTU: 1500})
-	a := openOn(t, pair.A)
+	a := openOn(t, pair.A, deaf{}, 0)
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
