@@ -82,7 +82,7 @@ const (
 // disk; then, in one turn with the lock, whether it may be done, and when.
 func (p *port) ata(d *disk, slot *[]byte, h frame.Header) []byte {
 	b := *slot
-	c := claim{port: p, mac: p.state.MAC, src: h.Src, tag: h.Tag, n: len(b)}
+	c := claim{port: p, mac: p.state.MAC, src: h.Src, tag: h.Tag, n: len(b), arrived: p.now}
 	code := c.examine(b, h, p.sectors)
 	c.digest = d.recent.digest(&c, b)
 	joins := code == 0 && d.mayJoin(&c, h.Addr)
@@ -197,7 +197,7 @@ func (p *port) run(d *disk, r *request, slot *[]byte) []byte {
 		d.drainedLocked()
 		return nil
 	}
-	out := d.resultLocked(&r.claim, atSync, err)
+	out := d.resultLocked(&r.claim, r.arrived, atSync, err)
 	d.doneLocked(r)
 	d.drainedLocked()
 	return d.answerATA(&r.claim, b, out)

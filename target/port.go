@@ -34,9 +34,10 @@ type port struct {
 	state   link.State
 	sectors int // most in a frame
 
-	frames  [][]byte // lent to Recv; each is a whole buffer as far as its capacity goes
-	spare   [][]byte // copies of a request to a wildcard
-	copies  int      // of spare that are in replies
+	now     time.Time // when the latest frames came
+	frames  [][]byte  // lent to Recv; each is a whole buffer as far as its capacity goes
+	spare   [][]byte  // copies of a request to a wildcard
+	copies  int       // of spare that are in replies
 	replies [][]byte
 	streak  streak  // being carried out here
 	inline  request // an edit on its way
@@ -89,6 +90,7 @@ func (p *port) receive(stop <-chan struct{}) error {
 			}
 			return fmt.Errorf("target: link %s: %w", p.state.Name, err)
 		}
+		p.now = time.Now()
 		if st := p.link.State(); st.Generation != p.state.Generation {
 			p.changed(st)
 		}
@@ -101,7 +103,7 @@ func (p *port) receive(stop <-chan struct{}) error {
 		p.flush()
 		p.publish()
 		if p.announce {
-			p.announceAll(time.Now())
+			p.announceAll(p.now)
 		}
 	}
 }

@@ -64,8 +64,8 @@ func newRecent(writes int, life time.Duration) recent {
 	return recent{life: life, start: time.Now(), seed: rand.Uint64(), buckets: make([][recentWays]wrote, n)}
 }
 
-// now is the time of an event, never 0.
-func (m *recent) now() time.Duration { return max(time.Since(m.start), 1) }
+// since is when an event was, after start, never 0.
+func (m *recent) since(at time.Time) time.Duration { return max(at.Sub(m.start), 1) }
 
 // digest is that of the write or trim c in b. It takes no lock: the sum over the
 // data is the long part.
@@ -83,13 +83,14 @@ func (m *recent) bucket(c *claim) *[recentWays]wrote {
 	return &m.buckets[x>>32&uint64(len(m.buckets)-1)]
 }
 
-// knowsLocked reports whether c is a copy of a write that was answered, and how.
+// knowsLocked reports whether c, which has just arrived, is a copy of a write that
+// was answered, and how.
 func (m *recent) knowsLocked(c *claim) (how outcome, known bool) {
 	if m.buckets == nil {
 		return outcome{}, false
 	}
 	w, found := m.place(c)
-	if !found || w.digest != c.digest || m.now()-w.at > m.life || m.reuses(c.src) {
+	if !found || w.digest != c.digest || m.since(c.arrived)-w.at > m.life || m.reuses(c.src) {
 		return outcome{}, false
 	}
 	if w.failed {
@@ -115,11 +116,11 @@ func (m *recent) place(c *claim) (w *wrote, found bool) {
 }
 
 // addLocked remembers c, which is about to be answered.
-func (m *recent) addLocked(c *claim, failed bool) {
+func (m *recent) addLocked(c *claim, at time.Time, failed bool) {
 	if m.buckets == nil {
 		return
 	}
-	now := m.now()
+	now := m.since(at)
 	w, found := m.place(c)
 	if found && w.digest != c.digest && now-w.at <= m.life && !m.reuses(c.src) {
 		m.reusers[m.reuser] = c.src

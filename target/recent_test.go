@@ -8,9 +8,10 @@ import (
 	"aoe/frame"
 )
 
-// A saying is a write with the given tag from the given sender that says word.
+// A saying is a write with the given tag from the given sender that says word, as
+// it arrives when the memory is new.
 func saying(m *recent, src byte, tag uint32, word byte) *claim {
-	c := &claim{src: frame.MAC{2, 0, 0, 0, 0, src}, tag: tag, what: doWrite, changes: true, ata: frame.ATA{Count: 1}}
+	c := &claim{arrived: m.start, src: frame.MAC{2, 0, 0, 0, 0, src}, tag: tag, what: doWrite, changes: true, ata: frame.ATA{Count: 1}}
 	b := make([]byte, frame.ATADataOffset+frame.SectorSize)
 	copy(b[sourceOffset:], c.src[:])
 	frame.PutTag(b, tag)
@@ -19,6 +20,9 @@ func saying(m *recent, src byte, tag uint32, word byte) *claim {
 	c.digest = m.digest(c, b)
 	return c
 }
+
+// add remembers that c was written as soon as it arrived.
+func add(m *recent, c *claim) { m.addLocked(c, c.arrived, false) }
 
 // knows reports whether c is known to have been written.
 func knows(m *recent, c *claim) bool {
@@ -33,7 +37,7 @@ func TestH1RecentWritesAreKnownForAWhile(t *testing.T) {
 	if knows(&m, w) {
 		t.Fatal("known before it was written")
 	}
-	m.addLocked(w, false)
+	add(&m, w)
 	for _, row := range []struct {
 		name string
 		c    *claim
@@ -48,7 +52,7 @@ func TestH1RecentWritesAreKnownForAWhile(t *testing.T) {
 			t.Errorf("%s: known %v, want %v", row.name, got, row.want)
 		}
 	}
-	m.start = m.start.Add(-2 * time.Minute) // two minutes pass
+	w.arrived = w.arrived.Add(2 * time.Minute) // another copy, two minutes later
 	if knows(&m, w) {
 		t.Error("still known when no copy can be alive")
 	}
@@ -57,10 +61,10 @@ func TestH1RecentWritesAreKnownForAWhile(t *testing.T) {
 // TestH4WhoReusesTagsIsNotGuarded: it may say twice what it means twice.
 func TestH4WhoReusesTagsIsNotGuarded(t *testing.T) {
 	m := newRecent(64, time.Minute)
-	m.addLocked(saying(&m, 1, 5, 'a'), false)
-	m.addLocked(saying(&m, 2, 5, 'a'), false)
-	m.addLocked(saying(&m, 1, 5, 'b'), false) // the tag again
-	m.addLocked(saying(&m, 1, 6, 'c'), false)
+	add(&m, saying(&m, 1, 5, 'a'))
+	add(&m, saying(&m, 2, 5, 'a'))
+	add(&m, saying(&m, 1, 5, 'b')) // the tag again
+	add(&m, saying(&m, 1, 6, 'c'))
 	if knows(&m, saying(&m, 1, 5, 'b')) || knows(&m, saying(&m, 1, 6, 'c')) {
 		t.Error("guarded although it uses tags again")
 	}
@@ -77,7 +81,9 @@ func TestRecentForgetsTheOldest(t *testing.T) {
 		t.Fatalf("room for %d, want %d", n, writes)
 	}
 	for tag := range uint32(10 * writes) {
-		m.addLocked(saying(&m, 1, tag, 'x'), false)
+		c := saying(&m, 1, tag, 'x')
+		c.arrived = m.start.Add(time.Duration(tag))
+		add(&m, c)
 	}
 	for tag := range uint32(10 * writes) {
 		known := knows(&m, saying(&m, 1, tag, 'x'))
@@ -93,7 +99,7 @@ func TestRecentForgetsTheOldest(t *testing.T) {
 func TestRecentSwitchedOff(t *testing.T) {
 	m := newRecent(-1, time.Minute)
 	w := saying(&m, 1, 5, 'a')
-	m.addLocked(w, false)
+	add(&m, w)
 	if w.digest != 0 || knows(&m, w) {
 		t.Error("it remembers")
 	}

@@ -1,6 +1,8 @@
 package target
 
 import (
+	"time"
+
 	"aoe/frame"
 )
 
@@ -40,6 +42,7 @@ type claim struct {
 	// They are equal for what touches none.
 	from, to uint64
 	changes  bool
+	arrived  time.Time
 	digest   uint64 // of what it says, if it changes something; see recent
 	seq      uint64 // order of arrival; guarded by disk.mu
 }

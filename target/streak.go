@@ -67,7 +67,7 @@ func (p *port) endStreak() {
 	defer d.mu.Unlock()
 	for i := range n {
 		r := &s.requests[i]
-		out := d.resultLocked(&r.claim, false, nil)
+		out := d.resultLocked(&r.claim, r.arrived, false, nil)
 		d.doneLocked(r)
 		p.replies = append(p.replies, d.answerATA(&r.claim, full(*s.slots[i]), out))
 	}

@@ -236,10 +236,11 @@ func (d *disk) newAnswers(most int) *answers {
 // send answers the batch and takes the buffers back. The order is over before
 // the answers are out: who has got one may rely on it.
 func (a *answers) send(d *disk) {
+	now := time.Now()
 	d.mu.Lock()
 	for _, r := range a.batch {
 		if r.what != doEdit {
-			r.answer = d.answerATA(&r.claim, r.buf, d.resultLocked(&r.claim, false, r.err))
+			r.answer = d.answerATA(&r.claim, r.buf, d.resultLocked(&r.claim, now, false, r.err))
 		}
 		d.doneLocked(r)
 	}
@@ -262,12 +263,12 @@ func (a *answers) send(d *disk) {
 	a.batch = a.batch[:0]
 }
 
-// resultLocked makes an outcome of what the store said, and counts it. A failed
+// resultLocked makes an outcome of what the store said by then, and counts it. A failed
 // store is an error of ATA, and never the end of the server (H18).
-func (d *disk) resultLocked(c *claim, atSync bool, err error) outcome {
+func (d *disk) resultLocked(c *claim, at time.Time, atSync bool, err error) outcome {
 	n := uint64(c.ata.Count) * frame.SectorSize
 	if c.changes {
-		d.recent.addLocked(c, err != nil)
+		d.recent.addLocked(c, at, err != nil)
 	}
 	if err != nil {
 		if atSync {
