@@ -72,11 +72,16 @@ func (b *streakBed) ask(op frame.Opcode, lba uint64, content ...byte) []byte {
 	return frame.Pad(f)
 }
 
+// fill puts the frame f where the port receives the i-th of a batch.
+func (b *streakBed) fill(i int, f []byte) {
+	b.p.frames[i] = full(b.p.frames[i])[:copy(full(b.p.frames[i]), f)]
+}
+
 // put puts frames to the port as if they had been received together, and returns
 // the answers, copied, in the order of the requests.
 func (b *streakBed) put(frames ...[]byte) [][]byte {
 	for i, f := range frames {
-		b.p.frames[i] = full(b.p.frames[i])[:copy(full(b.p.frames[i]), f)]
+		b.fill(i, f)
 		b.p.frame(&b.p.frames[i])
 	}
 	b.p.endStreak()
@@ -146,16 +151,31 @@ func TestStreakIsOneCall(t *testing.T) {
 	}
 }
 
-// TestStreakIsAsLongAsABatch: a longer one is several.
+// TestStreakIsAsLongAsABatch: a longer one is several. A batch is half of the
+// requests that came together, within bounds.
 func TestStreakIsAsLongAsABatch(t *testing.T) {
-	b := newStreakBed(t)
-	var frames [][]byte
-	for i := range uint64(replyBatch + 3) {
-		frames = append(frames, b.ask(frame.OpReadExt, i))
-	}
-	b.put(frames...)
-	if want := []int{replyBatch, 3}; !slices.Equal(b.g.calls, want) {
-		t.Errorf("calls of %d buffers, want %d", b.g.calls, want)
+	for _, row := range []struct {
+		requests int
+		calls    []int
+	}{
+		{3, []int{3}},
+		{16, []int{16}},
+		{19, []int{16, 3}},
+		{32, []int{16, 16}},
+		{33, []int{16, 16, 1}},
+		{50, []int{25, 25}},
+		{64, []int{32, 32}},
+		{100, []int{32, 32, 32, 4}},
+	} {
+		b := newStreakBed(t)
+		b.p.frames = newBuffers(row.requests, DefaultMaxMTU)
+		for i := range b.p.frames {
+			b.fill(i, b.ask(frame.OpReadExt, uint64(i)))
+		}
+		b.p.serve(row.requests)
+		if !slices.Equal(b.g.calls, row.calls) {
+			t.Errorf("%d requests: calls of %d buffers, want %d", row.requests, b.g.calls, row.calls)
+		}
 	}
 }
 
