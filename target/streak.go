@@ -16,9 +16,9 @@ import (
 // out at once; what conflicts with them and comes by another port waits.
 type streak struct {
 	disk     *disk // of all of them
-	requests [mostReplyBatch]request
-	slots    [mostReplyBatch]*[]byte
-	data     [mostReplyBatch][]byte
+	requests [replyBatch]request
+	slots    [replyBatch]*[]byte
+	data     [replyBatch][]byte
 	n        int
 }
 
@@ -103,4 +103,4 @@ func (d *disk) changeTogether(rs []*request, data [][]byte) {
 	}
 }
 
-var _ [store.MaxGather - mostReplyBatch]struct{} // a streak is not longer than a store takes
+var _ [store.MaxGather - replyBatch]struct{} // a streak is not longer than a store takes

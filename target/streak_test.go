@@ -151,21 +151,20 @@ func TestStreakIsOneCall(t *testing.T) {
 	}
 }
 
-// TestStreakIsAsLongAsABatch: a longer one is several. A batch is half of the
-// requests that came together, within bounds.
+// TestStreakIsAsLongAsABatch: a longer one is several. A batch is a quarter of
+// the requests that came together, within bounds.
 func TestStreakIsAsLongAsABatch(t *testing.T) {
 	for _, row := range []struct {
 		requests int
 		calls    []int
 	}{
 		{3, []int{3}},
-		{16, []int{16}},
-		{19, []int{16, 3}},
-		{32, []int{16, 16}},
-		{33, []int{16, 16, 1}},
-		{50, []int{25, 25}},
-		{64, []int{32, 32}},
-		{100, []int{32, 32, 32, 4}},
+		{8, []int{8}},
+		{11, []int{8, 3}},
+		{32, []int{8, 8, 8, 8}},
+		{42, []int{10, 10, 10, 10, 2}},
+		{64, []int{16, 16, 16, 16}},
+		{100, []int{16, 16, 16, 16, 16, 16, 4}},
 	} {
 		b := newStreakBed(t)
 		b.p.frames = newBuffers(row.requests, DefaultMaxMTU)
