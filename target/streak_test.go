@@ -151,9 +151,21 @@ func TestStreakIsOneCall(t *testing.T) {
 	}
 }
 
-// TestStreakIsAsLongAsABatch: a longer one is several. A batch is a quarter of
-// the requests that came together, within bounds.
+// TestStreakIsAsLongAsABatch: a longer one is several.
 func TestStreakIsAsLongAsABatch(t *testing.T) {
+	b := newStreakBed(t)
+	var frames [][]byte
+	for i := range uint64(replyBatch + 3) {
+		frames = append(frames, b.ask(frame.OpReadExt, i))
+	}
+	b.put(frames...)
+	if want := []int{replyBatch, 3}; !slices.Equal(b.g.calls, want) {
+		t.Errorf("calls of %d buffers, want %d", b.g.calls, want)
+	}
+}
+
+// TestABatchIsAQuarter of the requests that came together, within bounds.
+func TestABatchIsAQuarter(t *testing.T) {
 	for _, row := range []struct {
 		requests int
 		calls    []int
