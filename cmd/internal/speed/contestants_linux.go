@@ -15,7 +15,6 @@ import (
 	"aoe/frame/link"
 	"aoe/frame/link/linktest"
 	"aoe/frame/link/open"
-	"aoe/frame/link/veth"
 	"aoe/initiator"
 )
 
@@ -110,27 +109,25 @@ var (
 
 var noPoll = []string{"--poll", "0"}
 
+// benchWith is `aoe bench` with the flags.
 func benchWith(flags ...string) client {
 	return func(ctx context.Context, b *bed, p *process, w workload, d time.Duration) (count, error) {
-		return benched(ctx, b, p.pair.A, w, d, flags)
+		host := p.pair.A
+		cmd := b.command(host, slices.Concat([]string{"bench", "-i", host.Interface, "--json", "--rw", string(w.pattern),
+			"--bs", strconv.Itoa(w.size), "--depth", strconv.Itoa(w.depth), "--time", d.String(),
+			"--seed", strconv.Itoa(seed), "--destroy-data", diskAddr}, flags)...)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			return count{}, fmt.Errorf("%w: %s", err, out)
+		}
+		var r bench.Result
+		if err := json.Unmarshal(out, &r); err != nil {
+			return count{}, err
+		}
+		n, err := counted(r)
+		return n, errors.Join(err, ctx.Err())
 	}
-}
-
-func benched(ctx context.Context, b *bed, host *veth.Host, w workload, d time.Duration, flags []string) (count, error) {
-	cmd := b.command(host, slices.Concat([]string{"bench", "-i", host.Interface, "--json", "--rw", string(w.pattern),
-		"--bs", strconv.Itoa(w.size), "--depth", strconv.Itoa(w.depth), "--time", d.String(),
-		"--seed", strconv.Itoa(seed), "--destroy-data", diskAddr}, flags)...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return count{}, fmt.Errorf("%w: %s", err, out)
-	}
-	var r bench.Result
-	if err := json.Unmarshal(out, &r); err != nil {
-		return count{}, err
-	}
-	n, err := counted(r)
-	return n, errors.Join(err, ctx.Err())
 }
 
 // runLibrary is what `aoe bench` does, in this process.

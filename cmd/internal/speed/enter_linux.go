@@ -33,7 +33,8 @@ func enter(pin bool) error {
 	if err != nil {
 		return err
 	}
-	env := append(os.Environ(), inside+"="+strconv.Itoa(all.Count()))
+	count := strconv.Itoa(all.Count())
+	env := append(os.Environ(), inside+"="+count)
 	runtime.LockOSThread()
 	if pin && all.Count() > 1 {
 		env = append(env, pinned+"=yes")
@@ -42,7 +43,7 @@ func enter(pin bool) error {
 		// system call of more than 20 us, as sending a batch is, to nobody's good. They
 		// are to be as they are on this machine when nobody binds them.
 		if os.Getenv("GOMAXPROCS") == "" {
-			env = append(env, "GOMAXPROCS="+strconv.Itoa(all.Count()))
+			env = append(env, "GOMAXPROCS="+count)
 		}
 		if err := unix.SchedSetaffinity(0, first(&all)); err != nil {
 			return fmt.Errorf("sched_setaffinity: %w", err)
